@@ -1,0 +1,41 @@
+# Two commands start everything: `make demo` and `make test`. Each sets up .venv once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test check proof bench format clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing headhunt and what it needs into $(VENV) (about a minute and a half)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the main job on the built-in synthetic corpus
+	@$(BIN)/headhunt demo
+
+test: $(STAMP)  ## the tests; no GPU, no network
+	@$(BIN)/python -m pytest -m "not proof" -n 2 --dist worksteal
+
+check: $(STAMP)  ## format, lint, types, arrows between the folders
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
+	@$(BIN)/python -m pytest -m proof || test $$? -eq 5  # 5: none is written yet
+
+bench: $(STAMP)  ## benchmarks; their figures stand in docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+format: $(STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What was learned: the trials as a frame, and their ranking."""

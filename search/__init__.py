@@ -1,0 +1,1 @@
+"""Which trials run, where and for how long."""

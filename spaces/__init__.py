@@ -1,0 +1,1 @@
+"""What may vary in a trial, and what a trial leaves behind."""

@@ -1,0 +1,164 @@
+"""One trial's choices, as frozen dataclasses, with the way to JSON and back and the hash.
+
+A config says what is trained and how. What belongs to the study (corpus, card, maximum of epochs,
+length limit) is not in it, so that rungs compare like with like.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+from .heads import HEADS, HeadSettings
+
+
+class Pooling(StrEnum):
+    """How a note's token states become one vector; never over padding."""
+
+    FIRST = "first"
+    MEAN = "mean"
+    MAX = "max"
+    ATTENTION = "attention"
+
+
+class Mode(StrEnum):
+    """How the backbone trains."""
+
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimisation:
+    """How a network is trained: AdamW with linear warm-up and decay to zero."""
+
+    learning_rate: float = 1e-3  # peak rate
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1  # of the study's optimiser steps, in [0, 1)
+    batch_size: int = 8  # notes a step
+    class_weights: bool = False  # weigh the loss by inverse class frequency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """A head on a backbone's last hidden states."""
+
+    kind: ClassVar[str] = "head"
+    backbone: str  # a known name, a Hugging Face id or a local directory, as the user gave it
+    mode: Mode = Mode.FROZEN
+    head: HeadSettings
+    pooling: Pooling = Pooling.MEAN
+    dropout: float = 0.1  # before the classifier, in [0, 1)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+
+    @property
+    def model(self) -> str:
+        """What the table calls it."""
+        return self.head.kind
+
+    @property
+    def family(self) -> str:
+        """What it may be compared with at a rung: one backbone and mode with its heads."""
+        return f"{backbone_label(self.backbone)} {self.mode}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchConfig:
+    """A small Transformer trained from nothing; the defaults are probable templates, not the
+    paper's values, which are unknown.
+    """
+
+    kind: ClassVar[str] = "scratch"
+    model: str = "transformer"  # transformer | moe
+    blocks: int = 1
+    attention_heads: int = 2  # must divide width
+    width: int = 32
+    feed_forward: int = 32
+    dropout: float = 0.1  # in the blocks, in [0, 1)
+    classifier_dropout: float = 0.1  # before the classifier, in [0, 1)
+    vocabulary: int = 20_000  # sub-words at most; the tokenizer is trained on the training part
+    pooling: Pooling = Pooling.MEAN
+    experts: int = 0  # moe only
+    capacity_factor: float = 1.0  # moe only: an expert takes at most this times tokens / experts
+    balance_weight: float = 0.01  # moe only: weight of the load-balance loss
+    router_noise: float = 0.1  # moe only: router inputs times U(1 - noise, 1 + noise) in training
+    optimisation: Optimisation = field(default_factory=Optimisation)
+
+    @property
+    def family(self) -> str:
+        """One scratch model is one family."""
+        return f"{self.model} from scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineConfig:
+    """TF-IDF with logistic regression or an MLP: the control. It uses no GPU."""
+
+    kind: ClassVar[str] = "baseline"
+    model: str = "tfidf_lr"  # tfidf_lr | tfidf_mlp
+    ngrams: int = 2  # words in a term at most
+    min_notes: int = 2  # notes that a term must be in
+    inverse_regularisation: float = 10.0  # tfidf_lr: scikit-learn's C
+    balanced: bool = True  # tfidf_lr: weigh the loss by inverse class frequency
+    hidden: int = 64  # tfidf_mlp: width of the hidden layer
+    learning_rate: float = 1e-3  # tfidf_mlp: Adam's rate
+    features: int = 20_000  # tfidf_mlp: the most frequent terms that it sees
+
+    @property
+    def family(self) -> str:
+        """All baselines are one family."""
+        return "baselines"
+
+
+Config = HeadConfig | ScratchConfig | BaselineConfig
+_KINDS: dict[str, type[Config]] = {c.kind: c for c in (HeadConfig, ScratchConfig, BaselineConfig)}
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """The config as JSON values; `config_from_dict` is its inverse."""
+    stored = {"kind": config.kind, **asdict(config)}
+    if isinstance(config, HeadConfig):
+        stored["head"] = {"kind": config.head.kind, **stored["head"]}
+    return stored
+
+
+def config_from_dict(stored: Mapping[str, Any]) -> Config:
+    """The config that `config_to_dict` wrote.
+
+    Raises:
+        ValueError: the kind of config, or of head, is not known here.
+    """
+    values = dict(stored)
+    kind = values.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"a config is one of {sorted(_KINDS)}; got {kind=}")
+    if "optimisation" in values:
+        values["optimisation"] = Optimisation(**values["optimisation"])
+    if "pooling" in values:
+        values["pooling"] = Pooling(values["pooling"])
+    if kind == HeadConfig.kind:
+        head = dict(values["head"])
+        head_kind = head.pop("kind", None)
+        if head_kind not in HEADS:
+            raise ValueError(f"a head is one of {sorted(HEADS)}; got {head_kind=}")
+        values["head"] = HEADS[head_kind].settings(**head)
+        values["mode"] = Mode(values["mode"])
+    return _KINDS[kind](**values)
+
+
+def config_hash(config: Config) -> str:
+    """Sixteen hexadecimal digits that are equal for equal configs, on every machine."""
+    canonical = json.dumps(config_to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def backbone_label(backbone: str) -> str:
+    """A short name of a backbone: the last telling part of its id or of its directory.
+
+    >>> backbone_label("almanach/camembert-bio-base"), backbone_label("/hub/minilm/model")
+    ('camembert-bio-base', 'minilm')
+    """
+    parts = [part for part in PurePath(backbone).parts if part not in ("/", "model", "snapshots")]
+    return parts[-1] if parts else backbone

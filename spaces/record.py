@@ -1,0 +1,226 @@
+"""What a trial leaves behind: its states, and every column with its unit and its origin.
+
+The README, the dataframe and the report describe a column with the words that stand here, once.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """How a trial ended, told as it was."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    INFEASIBLE = "infeasible"
+    FAILED = "failed"
+
+
+STARTED = (State.RUNNING, State.COMPLETE, State.PRUNED, State.FAILED)  # what a budget counts
+
+
+class Role(StrEnum):
+    """Why a trial was run."""
+
+    CONTROL = "control"  # a baseline that stands beside the search
+    REFERENCE = "reference"  # the official code's values, tried first
+    SEARCH = "search"  # the sampler's proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """One epoch of a trial; metrics are on the validation part, macro means over classes."""
+
+    epoch: int  # completed epochs, from 1
+    f1: float  # macro F1, in [0, 1]
+    accuracy: float  # in [0, 1]
+    precision: float  # macro, in [0, 1]
+    recall: float  # macro, in [0, 1]
+    validation_loss: float  # mean cross-entropy, nats a note
+    train_loss: float  # mean over the epoch, nats a note
+    wall_seconds: float  # this epoch, training and validation
+    cpu_seconds: float  # process time of this epoch
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What a config needs on the card, by the model; all of it is modelled, nothing measured."""
+
+    peak_bytes: int  # training, validation and encoding, whichever is largest, without the context
+    limit_bytes: int  # the card's memory less its context reserve
+    trainable_parameters: int
+    total_parameters: int  # with the backbone's
+    step_flops: int  # one training step at the worst batch
+    step_bytes: int  # moved by it
+    epoch_seconds: float  # on the card: training and validation
+    encoding_seconds: float  # on the card: the whole corpus through a frozen backbone, once
+
+    @property
+    def excess_bytes(self) -> int:
+        """Bytes over the card's limit; positive is infeasible."""
+        return self.peak_bytes - self.limit_bytes
+
+    def card_hours(self, epochs: int) -> float:
+        """Hours on the card for this many epochs, as if the config had been trained alone."""
+        return (epochs * self.epoch_seconds + self.encoding_seconds) / 3600
+
+    def card_hours_marginal(self, epochs: int) -> float:
+        """The same without the encoding that all heads of a backbone share."""
+        return epochs * self.epoch_seconds / 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of the trials dataframe."""
+
+    name: str
+    unit: str  # "" where it has none
+    origin: str  # chosen | measured | modelled | derived
+    text: str
+
+
+COLUMNS = (
+    Column(name="trial", unit="", origin="chosen", text="number of the trial in its study, from 0"),
+    Column(
+        name="state",
+        unit="",
+        origin="measured",
+        text="complete, pruned (stopped at a rung), infeasible (the card could not hold it; "
+        "never run), failed, or running",
+    ),
+    Column(name="reason", unit="", origin="measured", text="why it ended as it did"),
+    Column(
+        name="role",
+        unit="",
+        origin="chosen",
+        text="control (a baseline), reference (the official code's values) or search (the sampler)",
+    ),
+    Column(
+        name="family",
+        unit="",
+        origin="chosen",
+        text="what it is compared with at a rung: a backbone and mode, a scratch model, baselines",
+    ),
+    Column(name="model", unit="", origin="chosen", text="the head, scratch model or baseline"),
+    Column(name="backbone", unit="", origin="chosen", text="the pre-trained encoder under a head"),
+    Column(name="mode", unit="", origin="chosen", text="how the backbone trains"),
+    Column(
+        name="f1",
+        unit="",
+        origin="measured",
+        text="the score: macro F1 on validation at the best epoch, in [0, 1]",
+    ),
+    Column(
+        name="accuracy", unit="", origin="measured", text="on validation at the best epoch, in [0, 1]"
+    ),
+    Column(
+        name="precision",
+        unit="",
+        origin="measured",
+        text="macro precision on validation at the best epoch, in [0, 1]",
+    ),
+    Column(
+        name="recall",
+        unit="",
+        origin="measured",
+        text="macro recall on validation at the best epoch, in [0, 1]",
+    ),
+    Column(
+        name="validation_loss_nats",
+        unit="nats a note",
+        origin="measured",
+        text="cross-entropy on validation at the best epoch",
+    ),
+    Column(
+        name="train_loss_nats",
+        unit="nats a note",
+        origin="measured",
+        text="mean training loss over the best epoch",
+    ),
+    Column(name="best_epoch", unit="epochs", origin="measured", text="the epoch of the score"),
+    Column(name="epochs", unit="epochs", origin="measured", text="epochs trained and paid"),
+    Column(
+        name="card_hours",
+        unit="h",
+        origin="modelled",
+        text="GPU-hours on the study's card: all epochs paid and the whole encoding of the corpus, "
+        "as if the config had been trained alone",
+    ),
+    Column(
+        name="card_hours_marginal",
+        unit="h",
+        origin="modelled",
+        text="the same without the encoding that the heads of a backbone share",
+    ),
+    Column(
+        name="gpu_hours",
+        unit="h",
+        origin="measured",
+        text="device time used here times the fraction held; missing where there was no GPU",
+    ),
+    Column(
+        name="cpu_seconds", unit="s", origin="measured", text="processor time of the trial's process"
+    ),
+    Column(name="wall_seconds", unit="s", origin="measured", text="time in the trial's epochs"),
+    Column(
+        name="device_fraction",
+        unit="",
+        origin="measured",
+        text="share of a GPU that the trial held; 0 without a GPU",
+    ),
+    Column(
+        name="peak_mib",
+        unit="MiB",
+        origin="modelled",
+        text="peak memory of training, validation and encoding, without the context reserve",
+    ),
+    Column(
+        name="excess_mib",
+        unit="MiB",
+        origin="modelled",
+        text="over the card's memory less its reserve; positive is infeasible",
+    ),
+    Column(
+        name="step_gflop",
+        unit="GFLOP",
+        origin="modelled",
+        text="one training step at the worst batch",
+    ),
+    Column(
+        name="trainable_parameters", unit="", origin="derived", text="parameters that training moves"
+    ),
+    Column(
+        name="total_parameters", unit="", origin="derived", text="those and the frozen backbone's"
+    ),
+    Column(
+        name="config_hash",
+        unit="",
+        origin="derived",
+        text="the trial's identity: hash of its config",
+    ),
+    Column(name="seed", unit="", origin="derived", text="the trial's own seed"),
+    Column(name="started_at", unit="UTC", origin="measured", text="when it was first started"),
+    Column(name="ended_at", unit="UTC", origin="measured", text="when its end was recorded"),
+)
+
+RANKING_COLUMNS = (
+    Column(name="rank", unit="", origin="derived", text="place in the ranking, from 1"),
+    Column(
+        name="f1_per_gpu_hour",
+        unit="1/h",
+        origin="derived",
+        text="f1 over card_hours (or over gpu_hours with --hours measured)",
+    ),
+    Column(
+        name="pareto",
+        unit="",
+        origin="derived",
+        text="no ranked trial has more F1 in fewer hours",
+    ),
+)

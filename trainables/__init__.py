@@ -1,0 +1,1 @@
+"""One trial: notes, models, the card, training."""

@@ -1,0 +1,1 @@
+"""The emulated card: what fits on it and what it costs."""

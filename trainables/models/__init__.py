@@ -1,0 +1,1 @@
+"""Models: heads, scratch models, baselines and backbones."""

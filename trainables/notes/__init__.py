@@ -1,0 +1,1 @@
+"""Notes: the corpus, its split, tokens and features."""
