@@ -224,3 +224,32 @@ RANKING_COLUMNS = (
         text="no ranked trial has more F1 in fewer hours",
     ),
 )
+
+# Where a study keeps this. The study is an Optuna study in a journal file in a folder of its name;
+# each trial carries the following user attributes, whatever its state.
+JOURNAL_NAME = "study.journal"
+MANIFEST_KEY = "manifest"  # of the study: what was asked
+CONFIG_KEY = "config"  # config_to_dict
+CONFIG_HASH_KEY = "config_hash"
+ROLE_KEY = "role"
+FAMILY_KEY = "family"
+SEED_KEY = "seed"
+FOOTPRINT_KEY = "footprint"  # asdict(Footprint), or null for a baseline or without a card
+EPOCH_KEY = "epoch:"  # and the epoch's number: EpochReport.to_dict
+OUTCOME_KEY = "outcome"  # asdict(Outcome), set when the trial has ended
+EXCESS_CONSTRAINT = "card_excess_mib"  # Optuna's constraint: positive is infeasible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended, and on what it ran."""
+
+    state: State
+    reason: str = ""
+    best_epoch: int = 0  # 0 where no epoch ended
+    device: str = "cpu"  # cpu | the GPU's name
+    device_fraction: float = 0.0  # share of a GPU held; 0 without one
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)

@@ -1,0 +1,269 @@
+"""A study as pandas frames: one row a trial, or one row a trial and epoch.
+
+What a trial did not have is missing, never 0: no hours without a card, no score without an end that
+earned one. What each column means stands in `frame.attrs["columns"]`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from ..spaces.configs import BaselineConfig
+from ..spaces.record import (
+    COLUMNS,
+    CONFIG_HASH_KEY,
+    CONFIG_KEY,
+    EPOCH_KEY,
+    FAMILY_KEY,
+    FOOTPRINT_KEY,
+    OUTCOME_KEY,
+    ROLE_KEY,
+    SEED_KEY,
+    Column,
+    Footprint,
+    State,
+)
+from .columns import (
+    CURVE_COLUMNS,
+    DTYPES,
+    NOT_PARAMETERS,
+    PARAMETERS,
+    STUDY_COLUMN,
+    UNREAD,
+    described,
+    parameter_dtypes,
+)
+from .stored import StoredStudy, read_study
+
+MIB = 2**20
+GIGA = 10**9
+SECONDS_PER_HOUR = 3600
+
+# Column here, key in an epoch's report.
+METRICS = {
+    "f1": "f1",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "validation_loss_nats": "validation_loss",
+    "train_loss_nats": "train_loss",
+}
+UNSCORED = (State.FAILED, State.INFEASIBLE)  # whatever its epochs were, such a trial has no score
+
+Row = dict[str, Any]
+
+
+def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd.DataFrame:
+    """One row a trial, in the order of their numbers: the record's columns, then the parameters.
+
+    A complete trial has the metrics of its best epoch, a pruned or running one those of its best so
+    far, a failed or infeasible one none. Hours and seconds are those of all epochs paid.
+    `attrs["columns"]` describes the columns; `attrs["manifest"]` is what the study was asked, and
+    for several studies `attrs["manifests"]` has it by study.
+
+    Args:
+        study: a study's name, or several; then a column `study` comes first.
+        store: folder of the studies; HEADHUNT_STORE or `headhunt-studies` when not given.
+
+    Raises:
+        StudyNotFoundError: the store has no such study.
+        StudyUnreadableError: the study's journal is broken before its last line.
+    """
+    several, stored = _read(study, store)
+    rows = [{"study": s.name, **_trial_row(trial)} for s in stored for trial in s.trials]
+    parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
+    names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
+    return _framed(rows, names, COLUMNS, stored, several)
+
+
+def curves(study: str | Sequence[str], *, store: str | Path | None = None) -> pd.DataFrame:
+    """One row a trial and epoch, failed and pruned trials' epochs included.
+
+    Args and errors are those of `trials`.
+    """
+    several, stored = _read(study, store)
+    rows = [
+        {"study": s.name, **row} for s in stored for trial in s.trials for row in _curve_rows(trial)
+    ]
+    names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
+    return _framed(rows, names, CURVE_COLUMNS, stored, several)
+
+
+def _read(
+    study: str | Sequence[str], store: str | Path | None
+) -> tuple[bool, tuple[StoredStudy, ...]]:
+    several = not isinstance(study, str)
+    names = dict.fromkeys(study) if several else [study]
+    return several, tuple(read_study(name, store) for name in names)
+
+
+def _each(stored: Iterable[StoredStudy]) -> Iterable[FrozenTrial]:
+    return (trial for study in stored for trial in study.trials)
+
+
+def _trial_row(trial: FrozenTrial) -> Row:
+    attributes = trial.user_attrs
+    config = attributes.get(CONFIG_KEY) or {}
+    outcome = attributes.get(OUTCOME_KEY) or {}
+    state = outcome.get("state", State.RUNNING)  # not Optuna's, which has no infeasible
+    epochs = _epochs(trial)
+    return {
+        "trial": trial.number,
+        "state": state,
+        "reason": outcome.get("reason") or None,
+        "role": attributes.get(ROLE_KEY),
+        "family": attributes.get(FAMILY_KEY),
+        "model": _model(config),
+        "backbone": config.get("backbone"),
+        "mode": config.get("mode"),
+        **({} if state in UNSCORED else _best(epochs, outcome.get("best_epoch", 0))),
+        "epochs": len(epochs),
+        **_cost(config, epochs, outcome.get("device_fraction")),
+        **_need(_footprint(trial), len(epochs)),
+        "device": outcome.get("device"),
+        "config_hash": attributes.get(CONFIG_HASH_KEY),
+        "seed": attributes.get(SEED_KEY),
+        # Optuna stamps the proposal; one that the card could not hold was never started.
+        "started_at": None if state == State.INFEASIBLE else _utc(trial.datetime_start),
+        "ended_at": _utc(trial.datetime_complete),
+        **_parameters(trial),
+    }
+
+
+def _curve_rows(trial: FrozenTrial) -> Iterable[Row]:
+    attributes = trial.user_attrs
+    footprint = _footprint(trial)
+    for number, report in _epochs(trial).items():
+        yield {
+            "trial": trial.number,
+            "state": (attributes.get(OUTCOME_KEY) or {}).get("state", State.RUNNING),
+            "family": attributes.get(FAMILY_KEY),
+            "model": _model(attributes.get(CONFIG_KEY) or {}),
+            "epoch": number,
+            **{column: report.get(key) for column, key in METRICS.items()},
+            "wall_seconds": report.get("wall_seconds"),
+            "cpu_seconds": report.get("cpu_seconds"),
+            "card_hours": footprint.card_hours(number) if footprint else None,
+        }
+
+
+def _epochs(trial: FrozenTrial) -> dict[int, Mapping[str, Any]]:
+    """The trial's reports by epoch, in order."""
+    numbers = sorted(
+        int(key.removeprefix(EPOCH_KEY)) for key in trial.user_attrs if key.startswith(EPOCH_KEY)
+    )
+    return {number: trial.user_attrs[f"{EPOCH_KEY}{number}"] for number in numbers}
+
+
+def _best(epochs: Mapping[int, Mapping[str, Any]], best_epoch: int) -> Row:
+    """The metrics of the best epoch: the one told, else the first with the largest F1 so far."""
+    if best_epoch not in epochs:
+        scored = [number for number, report in epochs.items() if isfinite(report["f1"])]
+        if not scored:
+            return {}
+        best_epoch = max(scored, key=lambda number: (epochs[number]["f1"], -number))
+    report = epochs[best_epoch]
+    metrics = {column: report.get(key) for column, key in METRICS.items()}
+    return {"best_epoch": best_epoch, **metrics}
+
+
+def _cost(
+    config: Mapping[str, Any],
+    epochs: Mapping[int, Mapping[str, Any]],
+    device_fraction: float | None,
+) -> Row:
+    """What the epochs took here. A baseline uses no GPU, whatever its process held."""
+    if not epochs:
+        return {"device_fraction": device_fraction}
+    wall_seconds = sum(report["wall_seconds"] for report in epochs.values())
+    held = device_fraction if device_fraction and not _is_baseline(config) else None
+    return {
+        "wall_seconds": wall_seconds,
+        "cpu_seconds": sum(report["cpu_seconds"] for report in epochs.values()),
+        "device_fraction": device_fraction,
+        "gpu_hours": wall_seconds / SECONDS_PER_HOUR * held if held else None,
+    }
+
+
+def _need(footprint: Footprint | None, epochs: int) -> Row:
+    """What the card's model says: hours for the epochs paid, and what holds without any."""
+    if footprint is None:
+        return {}
+    return {
+        "card_hours": footprint.card_hours(epochs) if epochs else None,
+        "card_hours_marginal": footprint.card_hours_marginal(epochs) if epochs else None,
+        "peak_mib": footprint.peak_bytes / MIB,
+        "excess_mib": footprint.excess_bytes / MIB,
+        "step_gflop": footprint.step_flops / GIGA,
+        "trainable_parameters": footprint.trainable_parameters,
+        "total_parameters": footprint.total_parameters,
+    }
+
+
+def _footprint(trial: FrozenTrial) -> Footprint | None:
+    stored = trial.user_attrs.get(FOOTPRINT_KEY)
+    if stored is None or _is_baseline(trial.user_attrs.get(CONFIG_KEY) or {}):
+        return None
+    return Footprint(**{field.name: stored[field.name] for field in fields(Footprint)})
+
+
+def _parameters(trial: FrozenTrial) -> Row:
+    """The config's fields under their own names, without those that its model does not read."""
+    config = trial.user_attrs.get(CONFIG_KEY) or {}
+    flat = {**config, **(config.get("head") or {}), **(config.get("optimisation") or {})}
+    skipped = NOT_PARAMETERS | UNREAD.get(_model(config) or "", set())
+    return {name: value for name, value in flat.items() if name not in skipped}
+
+
+def _model(config: Mapping[str, Any]) -> str | None:
+    return (config.get("head") or {}).get("kind") or config.get("model")
+
+
+def _is_baseline(config: Mapping[str, Any]) -> bool:
+    return config.get("kind") == BaselineConfig.kind
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Optuna keeps UTC in the journal and hands out local time without a zone."""
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _in_order(found: set[str]) -> list[str]:
+    known = [column.name for column in PARAMETERS if column.name in found]
+    return known + sorted(found.difference(known))
+
+
+def _framed(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    columns: Iterable[Column],
+    stored: Sequence[StoredStudy],
+    several: bool,
+) -> pd.DataFrame:
+    dtypes = parameter_dtypes() | DTYPES
+    frame = pd.DataFrame(
+        {name: _series([row.get(name) for row in rows], dtypes.get(name)) for name in names}
+    )
+    frame.attrs["columns"] = described(names, columns)
+    if several:
+        frame.attrs["manifests"] = {study.name: study.manifest for study in stored}
+    else:
+        frame.attrs["manifest"] = stored[0].manifest
+    return frame
+
+
+def _series(values: list[Any], dtype: str | None) -> pd.Series:
+    """The values in this dtype; without one, a parameter of a config that is not from here."""
+    if dtype is not None:
+        return pd.Series(values, dtype=dtype)
+    inferred = pd.Series(values, dtype=object).convert_dtypes(convert_floating=False)
+    if inferred.dtype != object:
+        return inferred
+    texts = [None if value is None else str(value) for value in values]
+    return pd.Series(texts, dtype="string")

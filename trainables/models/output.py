@@ -1,0 +1,12 @@
+"""What every network here returns, so that one training loop serves heads and scratch models."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Output(NamedTuple):
+    """A forward's result; training minimises the classification loss plus `balance_loss`."""
+
+    logits: Tensor  # [notes, classes] float32
+    balance_loss: Tensor  # scalar, weighted already; 0 where there is no routing

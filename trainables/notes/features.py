@@ -1,0 +1,138 @@
+"""What a frozen backbone says of every note, encoded once and shared by all trials.
+
+Token states are stored ragged, in half precision, in a memory-mapped file: one folder per (files of
+the backbone, length limit, precision, corpus). Notes are encoded from long to short, so that
+padding stays small and a lack of memory shows at once.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..models.backbones import Backbone
+from .cache import cache_key, make_once
+from .corpus import Corpus
+
+TOKENS_A_BATCH = 4096  # large enough to fill the cores, small beside the model's own memory
+HALF_MAX = float(np.finfo(np.float16).max)
+
+
+def fastest_precision(device: torch.device) -> str:
+    """bf16 where the device computes in it, fp32 elsewhere.
+
+    It is decided by capability, never by a clock, so that the same device gives the same features.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if fast else "fp32"
+
+
+def encode_features(
+    corpus: Corpus,
+    backbone: Backbone,
+    cache: Path,
+    *,
+    max_tokens: int,
+    precision: str,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Path, bool]:
+    """Encode the corpus unless it is encoded already.
+
+    Args:
+        corpus: the notes.
+        backbone: the encoder; its model is moved to `device`.
+        cache: the store's confidential folder.
+        max_tokens: tokens of a note at most, special tokens included.
+        precision: bf16 (autocast) or fp32.
+        device: where to compute.
+        progress: called with (tokens done, tokens in all).
+
+    Returns:
+        the folder with `rows.npy` [tokens, width] float16 and `offsets.npy` [notes + 1] int64, and
+        whether it was encoded just now.
+    """
+    limit = min(max_tokens, backbone.max_tokens)
+
+    def fill(folder: Path) -> dict[str, object]:
+        ids = _tokenize(corpus, backbone.tokenizer, limit)
+        lengths = np.asarray([len(note) for note in ids], dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        total = int(offsets[-1])
+        rows = np.lib.format.open_memmap(
+            folder / "rows.npy", mode="w+", dtype=np.float16, shape=(total, backbone.width)
+        )
+        model = backbone.model.to(device)
+        autocast: Any = (
+            torch.autocast(device.type, dtype=torch.bfloat16)
+            if precision == "bf16"
+            else nullcontext()
+        )
+        done = 0
+        progress(done, total)
+        with torch.inference_mode(), autocast:
+            for notes in _batches(lengths):
+                states = _states(
+                    model, backbone.tokenizer.pad_token_id, notes, ids, lengths, device
+                )
+                for place, note in enumerate(notes):
+                    rows[offsets[note] : offsets[note + 1]] = states[place, : lengths[note]]
+                done += int(lengths[notes].sum())
+                progress(done, total)
+        rows.flush()
+        np.save(folder / "offsets.npy", offsets)
+        return {"tokens": total, "width": backbone.width, "precision": precision}
+
+    name = "features-" + cache_key(
+        backbone=backbone.identity,
+        corpus=corpus.digest,
+        max_tokens=limit,
+        precision=precision,
+        version=1,
+    )
+    return make_once(cache, name, fill)
+
+
+def _tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
+    encoded = tokenizer(
+        list(corpus.texts), truncation=True, max_length=limit, return_attention_mask=False
+    )
+    return encoded["input_ids"]
+
+
+def _batches(lengths: np.ndarray) -> list[np.ndarray]:
+    """Notes from long to short in batches of about `TOKENS_A_BATCH` padded tokens."""
+    order = np.argsort(-lengths, kind="stable")
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        size = max(1, TOKENS_A_BATCH // int(lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def _states(
+    model: Any,
+    pad: int,
+    notes: np.ndarray,
+    ids: list[list[int]],
+    lengths: np.ndarray,
+    device: torch.device,
+) -> np.ndarray:
+    """Last hidden states of these notes, [notes, tokens, width] float16."""
+    longest = int(lengths[notes].max())
+    tokens = torch.full((len(notes), longest), pad, dtype=torch.int64)
+    for place, note in enumerate(notes):
+        tokens[place, : lengths[note]] = torch.tensor(ids[note])
+    mask = torch.arange(longest)[None, :] < torch.from_numpy(lengths[notes])[:, None]
+    states = model(
+        input_ids=tokens.to(device), attention_mask=mask.to(device, torch.int64)
+    ).last_hidden_state
+    # A state beyond half precision would become infinite and poison every head.
+    return states.float().clamp(-HALF_MAX, HALF_MAX).to(torch.float16).cpu().numpy()

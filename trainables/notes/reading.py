@@ -1,0 +1,133 @@
+"""Which columns of the file are read, and what is wrong with them and with single cells.
+
+Problems are collected, so that the caller can say all of them at once, with row numbers and names
+of columns, and never with a cell. What is wrong with the notes as a whole is found in `checks.py`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .formats import Table, reader_of, some_rows
+from .split import Part
+
+# Bytes that are not UTF-8 are read as lone surrogates, and found again once their row is known.
+_UNDECODABLE = re.compile("[\ud800-\udfff]")
+_NAME = re.compile(r"(?=.*[^\W\d])[\w.\-/]{1,32}( [\w.\-/]{1,32})?")
+_LABEL_CHARACTERS = 100  # a longer label is a text in the wrong column, and would be printed
+SPLIT_WORDS = {
+    "train": Part.TRAIN,
+    "validation": Part.VALIDATION,
+    "valid": Part.VALIDATION,
+    "val": Part.VALIDATION,
+    "dev": Part.VALIDATION,
+    "test": Part.TEST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns' names in the file. None for `patient` or `split`: do not look for one."""
+
+    text: str = "text"
+    label: str = "label"
+    patient: str | None = "patient_id"
+    split: str | None = "split"
+
+    def roles(self) -> dict[str, str]:
+        """Role to name, without the columns that are not looked for."""
+        pairs = {"text": self.text, "label": self.label}
+        pairs |= {"patient": self.patient} if self.patient is not None else {}
+        return pairs | ({"split": self.split} if self.split is not None else {})
+
+
+DEFAULT_COLUMNS = Columns()
+
+
+def read_table(path: Path, columns: Columns) -> Table:
+    """The wanted columns, by role (`text`, `label`, `patient`, `split`), and what is wrong.
+
+    Raises:
+        CorpusError: there is no table to look at, so nothing more can be said.
+    """
+    roles = columns.roles()
+    table = reader_of(path)(path, list(roles.values()))
+    problems = _column_problems(table, columns)
+    for name, cells in table.cells.items():
+        broken = [row for row, cell in zip(table.rows, cells, strict=True) if _broken(cell)]
+        if broken:
+            problems.append(
+                f"{some_rows(broken)}: column {name!r} has bytes that are not UTF-8; "
+                "save the file as UTF-8"
+            )
+    if not table.rows and not table.problems:
+        problems.append("the table has no rows; a corpus needs notes")
+    cells = {role: table.cells[name] for role, name in roles.items() if name in table.cells}
+    return Table(table.names, cells, table.rows, table.problems + problems, table.findings)
+
+
+def _broken(cell: str) -> bool:
+    return _UNDECODABLE.search(cell) is not None
+
+
+def cell_problems(table: Table) -> tuple[list[str], list[bool]]:
+    """What is wrong with single cells, and for each row whether nothing is."""
+    wrong: dict[str, list[int]] = {}
+
+    def check(role: str, rule: str, bad: Iterable[bool]) -> None:
+        if role in table.cells:
+            wrong[rule] = [place for place, is_bad in enumerate(bad) if is_bad]
+
+    texts, labels, words = (table.cells.get(role, []) for role in ("text", "label", "split"))
+    check("text", "the text is empty; remove the row or fill it", (not t.strip() for t in texts))
+    check("label", "the label is empty; remove the row or fill it", (not v.strip() for v in labels))
+    check(
+        "label",
+        f"the label is longer than {_LABEL_CHARACTERS} characters or has a line break; "
+        "is it the right column?",
+        (len(v) > _LABEL_CHARACTERS or len(v.strip().splitlines()) > 1 for v in labels),
+    )
+    check(
+        "split",
+        f"the split is none of {', '.join(SPLIT_WORDS)}; correct it, or have the column ignored "
+        "(--split-column '')",
+        (word.strip().lower() not in SPLIT_WORDS for word in words),
+    )
+    sound = [True] * len(table.rows)
+    for places in wrong.values():
+        for place in places:
+            sound[place] = False
+    problems = [
+        f"{some_rows(table.rows[place] for place in places)}: {rule}"
+        for rule, places in wrong.items()
+        if places
+    ]
+    return problems, sound
+
+
+def _column_problems(table: Table, columns: Columns) -> list[str]:
+    roles = columns.roles()
+    problems = []
+    if len(set(roles.values())) < len(roles):
+        named = ", ".join(f"{role}={name!r}" for role, name in roles.items())
+        problems.append(f"each column has one role; got {named}")
+    for role, name in roles.items():
+        if role in ("patient", "split") and name == getattr(DEFAULT_COLUMNS, role):
+            continue  # optional: only a name that the user chose must exist
+        if table.names and name not in table.names:
+            problems.append(f"no {role} column {name!r}; {_shown_names(table.names)}")
+    for name in dict.fromkeys(roles.values()):
+        if table.names.count(name) > 1:
+            problems.append(f"column {name!r} is there {table.names.count(name)} times; keep one")
+    return problems
+
+
+def _shown_names(names: Sequence[str]) -> str:
+    """The columns of the file, unless one of them may be the text of a note."""
+    if all(_NAME.fullmatch(name) for name in names):
+        return "the file has " + ", ".join(repr(name) for name in names)
+    return (
+        f"the names of its {len(names)} columns are not shown, for one of them may be a note: "
+        "is there a header row, and is the separator right?"
+    )

@@ -1,0 +1,91 @@
+"""Ragged sequences in memory maps, and the batches that are made of them.
+
+A file holds the notes' rows one after the other: token states [rows, width] float16, or token ids
+[rows] int32; `offsets` [notes + 1] int64 says where each note begins. Workers map the same files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+POOL_BATCHES = 32  # batches whose notes are sorted by length together, so that padding stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Notes of different lengths, one after the other, mapped and never copied as a whole."""
+
+    rows: Tensor  # [rows, width] float16 token states, or [rows] int32 token ids
+    offsets: np.ndarray  # [notes + 1] int64
+
+    @classmethod
+    def open(cls, folder: Path) -> "Ragged":
+        """Map the files that `features` or `tokens` wrote into `folder`."""
+        rows = np.load(folder / "rows.npy", mmap_mode="c")  # copy on write: torch wants writable
+        return cls(torch.from_numpy(rows), np.load(folder / "offsets.npy"))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each note, [notes] int64."""
+        return np.diff(self.offsets)
+
+    @property
+    def width(self) -> int:
+        """Width of a token state; 1 for token ids."""
+        return self.rows.shape[1] if self.rows.ndim == 2 else 1
+
+    def batch(self, notes: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The notes padded to the longest of them, and where their tokens are.
+
+        Returns:
+            states [notes, tokens, width] float32 or ids [notes, tokens] int64, and the mask
+            [notes, tokens] bool, True at real tokens.
+        """
+        starts, lengths = self.offsets[notes], self.lengths[notes]
+        longest = int(lengths.max())
+        states = self.rows.ndim == 2
+        shape = (len(notes), longest, *self.rows.shape[1:])
+        padded = torch.zeros(shape, dtype=torch.float32 if states else torch.int64)
+        for place, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+            padded[place, :length] = self.rows[start : start + length]
+        mask = torch.arange(longest)[None, :] < torch.from_numpy(lengths)[:, None]
+        return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+def training_batches(
+    notes: np.ndarray, lengths: np.ndarray, *, batch_size: int, seed: int
+) -> list[np.ndarray]:
+    """The epoch's batches: shuffled, of like lengths, in an order that `seed` alone decides.
+
+    Args:
+        notes: the notes to train on, [training notes] int64.
+        lengths: tokens of every note of the corpus, [notes] int64.
+        batch_size: notes a batch; the last one may be smaller.
+        seed: of this epoch.
+
+    >>> import numpy as np
+    >>> [len(b) for b in training_batches(np.arange(5), np.ones(5), batch_size=2, seed=0)]
+    [2, 2, 1]
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(notes)
+    batches: list[np.ndarray] = []
+    pool_size = batch_size * POOL_BATCHES
+    for start in range(0, len(order), pool_size):
+        pool = order[start : start + pool_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    full = [b for b in batches if len(b) == batch_size]
+    rest = [b for b in batches if len(b) < batch_size]
+    return [full[i] for i in generator.permutation(len(full))] + rest
+
+
+def evaluation_batches(
+    notes: np.ndarray, lengths: np.ndarray, *, batch_size: int
+) -> list[np.ndarray]:
+    """All notes once, from short to long, so that padding is smallest."""
+    order = notes[np.argsort(lengths[notes], kind="stable")]
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,0 +1,77 @@
+"""A trial's state on disk: safetensors, written aside and renamed, never pickled.
+
+`checkpoint.safetensors` is what a trial needs to go on exactly; `best.safetensors` holds the
+weights of its best epoch. Both live in the trial's own folder.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...spaces.record import EpochReport
+
+CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Enough to continue as if never stopped: dropout and order follow from (seed, epoch)."""
+
+    model: dict[str, Tensor]
+    optimiser: dict[str, Tensor]  # "parameter.state" -> tensor
+    reports: tuple[EpochReport, ...]  # one an epoch so far
+    config_hash: str  # of the config that it belongs to
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside, metadata)
+    aside.replace(path)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the trial's checkpoint by this one."""
+    tensors = {f"model:{name}": t for name, t in checkpoint.model.items()}
+    tensors |= {f"optimiser:{name}": t for name, t in checkpoint.optimiser.items()}
+    metadata = {
+        "reports": json.dumps([report.to_dict() for report in checkpoint.reports]),
+        "config_hash": checkpoint.config_hash,
+    }
+    write_tensors(folder / CHECKPOINT, tensors, metadata)
+
+
+def load_checkpoint(folder: Path, config_hash: str) -> Checkpoint | None:
+    """The trial's checkpoint, or None where there is none that can be read for this config."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
+    try:
+        with safe_open(folder / CHECKPOINT, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            for key in stored.keys():  # noqa: SIM118  (a safetensors handle, not a dictionary)
+                part, name = key.split(":", 1)
+                parts[part][name] = stored.get_tensor(key)
+    except (FileNotFoundError, SafetensorError):
+        return None
+    if metadata.get("config_hash") != config_hash:
+        return None
+    reports = tuple(EpochReport(**report) for report in json.loads(metadata["reports"]))
+    return Checkpoint(parts["model"], parts["optimiser"], reports, config_hash)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Forget the state of a trial that has ended."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def remove_weights(folder: Path) -> None:
+    """Forget the weights of a trial that is no longer among the best."""
+    (folder / BEST).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,214 @@
+"""Train one network, one report per epoch: a plain generator that a test or a debugger can run.
+
+It knows nothing of Ray. Order, dropout and router noise follow from (seed, epoch), so a checkpoint
+needs no random state, and a resumed trial ends with the numbers of one that never stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...spaces.configs import Optimisation
+from ...spaces.record import EpochReport
+from ...spaces.seeds import derive_seed
+from ..assignment import TrainingSettings
+from .batches import Ragged, evaluation_batches, training_batches
+from .checkpoints import Checkpoint
+from .metrics import score
+
+
+class DivergedError(ArithmeticError):
+    """The loss was not finite; the trial ends as failed, with this as its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is learned: inputs and labels of the training and the validation part."""
+
+    inputs: Ragged
+    labels: np.ndarray  # [notes] int64, class codes of the whole corpus
+    classes: int
+    training: np.ndarray  # [training notes] int64
+    validation: np.ndarray  # [validation notes] int64
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A finished epoch, with the way to its state while the generator stands still."""
+
+    report: EpochReport
+    is_best: bool  # the best F1 of the trial so far
+    ended: str  # why the trial is complete, or "" where it goes on
+    checkpoint: Callable[[str], Checkpoint]  # config hash -> state
+    weights: Callable[[], dict[str, Tensor]]
+
+
+def rate_share(step: int, *, steps: int, warmup_share: float) -> float:
+    """The learning rate at `step` (from 0) of `steps` as a share of its peak.
+
+    Linear warm-up, then linear decay to zero.
+
+    >>> [round(rate_share(s, steps=10, warmup_share=0.2), 3) for s in (0, 1, 2, 9)]
+    [0.5, 1.0, 1.0, 0.125]
+    """
+    warmup = math.floor(warmup_share * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (steps - step) / max(1, steps - warmup)
+
+
+def train(
+    build: Callable[[], nn.Module],
+    task: Task,
+    optimisation: Optimisation,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Epoch]:
+    """Yield one epoch after the other, continuing after `checkpoint` where one is given.
+
+    The random generator is torch's own, seeded anew each epoch from (seed, epoch).
+
+    Raises:
+        DivergedError: the training loss of an epoch was not finite.
+    """
+    torch.manual_seed(derive_seed(seed, "init"))
+    model = build().to(device)
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=optimisation.learning_rate,
+        weight_decay=optimisation.weight_decay,
+        foreach=False,  # the same on every kind of device, and the smaller peak
+    )
+    reports: list[EpochReport] = []
+    if checkpoint is not None:
+        model.load_state_dict(checkpoint.model)
+        _load_optimiser(optimiser, model, checkpoint.optimiser)
+        reports = list(checkpoint.reports)
+    weights = _class_weights(task, device) if optimisation.class_weights else None
+    lengths = task.inputs.lengths
+    epoch_steps = math.ceil(len(task.training) / optimisation.batch_size)
+    steps = epoch_steps * settings.max_epochs
+    while len(reports) < settings.max_epochs and not _out_of_patience(reports, settings.patience):
+        epoch = len(reports) + 1
+        wall, cpu = time.perf_counter(), time.process_time()
+        batches = training_batches(
+            task.training,
+            lengths,
+            batch_size=optimisation.batch_size,
+            seed=derive_seed(seed, "order", epoch),
+        )
+        torch.manual_seed(derive_seed(seed, "epoch", epoch))
+        model.train()
+        total = torch.zeros((), device=device)
+        for place, notes in enumerate(batches):
+            step = (epoch - 1) * epoch_steps + place
+            share = rate_share(step, steps=steps, warmup_share=optimisation.warmup_share)
+            optimiser.param_groups[0]["lr"] = optimisation.learning_rate * share
+            inputs, mask = task.inputs.batch(notes, device)
+            output = model(inputs, mask)
+            target = torch.from_numpy(task.labels[notes]).to(device)
+            loss = F.cross_entropy(output.logits, target, weight=weights)
+            optimiser.zero_grad(set_to_none=True)
+            (loss + output.balance_loss).backward()
+            optimiser.step()
+            total += loss.detach() * len(notes)
+        train_loss = total.item() / len(task.training)
+        if not math.isfinite(train_loss):
+            raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
+        scores = score(predict(model, task, settings.batch_limit, device), _validation_labels(task))
+        is_best = scores.f1 > max((r.f1 for r in reports), default=-1.0)
+        report = EpochReport(
+            epoch=epoch,
+            f1=scores.f1,
+            accuracy=scores.accuracy,
+            precision=scores.precision,
+            recall=scores.recall,
+            validation_loss=scores.loss,
+            train_loss=train_loss,
+            wall_seconds=time.perf_counter() - wall,
+            cpu_seconds=time.process_time() - cpu,
+        )
+        reports.append(report)
+        ended = ""
+        if epoch == settings.max_epochs:
+            ended = f"all {epoch} epochs trained"
+        elif _out_of_patience(reports, settings.patience):
+            ended = f"no better F1 for {settings.patience} epochs"
+        yield Epoch(
+            report,
+            is_best,
+            ended,
+            checkpoint=lambda config_hash: Checkpoint(
+                dict(model.state_dict()),
+                _dump_optimiser(optimiser, model),
+                tuple(reports),
+                config_hash,
+            ),
+            weights=lambda: dict(model.state_dict()),
+        )
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, task: Task, batch_size: int, device: torch.device) -> np.ndarray:
+    """Class probabilities of the validation notes in their order, [notes, classes] float64."""
+    model.eval()
+    place = np.empty(len(task.labels), dtype=np.int64)
+    place[task.validation] = np.arange(len(task.validation))
+    probabilities = np.empty((len(task.validation), task.classes))
+    for notes in evaluation_batches(task.validation, task.inputs.lengths, batch_size=batch_size):
+        inputs, mask = task.inputs.batch(notes, device)
+        logits = model(inputs, mask).logits
+        probabilities[place[notes]] = logits.double().softmax(dim=1).cpu().numpy()
+    return probabilities
+
+
+def best_report(reports: list[EpochReport] | tuple[EpochReport, ...]) -> EpochReport | None:
+    """The epoch of the score: the highest F1, the earliest of equals."""
+    return max(reports, key=lambda r: (r.f1, -r.epoch), default=None)
+
+
+def _validation_labels(task: Task) -> np.ndarray:
+    return task.labels[task.validation]
+
+
+def _out_of_patience(reports: list[EpochReport], patience: int) -> bool:
+    best = best_report(reports)
+    return patience > 0 and best is not None and len(reports) - best.epoch >= patience
+
+
+def _class_weights(task: Task, device: torch.device) -> Tensor:
+    """Inverse frequencies with mean 1 over the training notes, [classes] float32."""
+    counts = np.bincount(task.labels[task.training], minlength=task.classes)
+    weights = len(task.training) / (task.classes * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+def _dump_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """AdamW's moments and step under the parameters' names."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimiser(
+    optimiser: torch.optim.Optimizer, model: nn.Module, stored: dict[str, Tensor]
+) -> None:
+    parameters = dict(model.named_parameters())
+    for key, value in stored.items():
+        name, state = key.rsplit(".", 1)
+        parameter = parameters[name]
+        device = (
+            value.device if state == "step" else parameter.device
+        )  # AdamW keeps steps on the CPU
+        optimiser.state[parameter][state] = value.clone().to(device)
