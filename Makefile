@@ -13,6 +13,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing headhunt and what it needs into $(VENV) (about a minute and a half)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@mkdir -p build/types/headhunt  # where pyright finds the packages under their import names
+	@for folder in spaces trainables search analysis; do ln -sfn ../../../$$folder build/types/headhunt/$$folder; done
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on the built-in synthetic corpus

@@ -1,7 +1,7 @@
 """Every column of the frames in words: the record's columns, the parameters, the ranking's own.
 
-The record (`spaces/record.py`) describes what a trial leaves behind; here stand the parameters, whose
-types are read from the config dataclasses, and the table that the README shows.
+The record (`spaces/record.py`) describes what a trial leaves behind; here stand the parameters,
+whose types are read from the config dataclasses, and the table that the README shows.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """Complete trials in order: by F1 per GPU-hour, or by a column; the Pareto front; the controls.
 
 A ratio or a cost rewards a useless model that costs nothing, so such a ranking holds only trials
-that reach the best baseline's F1, and tells in sentences what it left out. Ties go to the larger F1,
-then to fewer hours, then to the earlier trial (and study), so the order of the rows never matters.
+that reach the best baseline's F1, and tells in sentences what it left out. Ties go to the larger
+F1, then to fewer hours, then to the earlier trial (and study): the order of the rows never matters.
 """
 
 from collections.abc import Mapping
@@ -101,6 +101,8 @@ def rank(
     searched = complete[~_is_control(complete)]
     pool = searched[_finite(searched["f1"])]
     notes += _incomplete_note(frame) + _unscored_note(len(searched) - len(pool))
+    if len(controls) and not len(searched):
+        notes.append("Only baselines are complete: there is nothing to rank beside them.")
 
     paid = _paid(pool[HOURS_COLUMN[hours]])
     if name == RATIO and len(pool) and not paid.notna().any():
@@ -189,9 +191,7 @@ def _paid(hours: pd.Series) -> pd.Series:
     return values.where(_finite(values) & (values > 0))
 
 
-def _in_order(
-    table: pd.DataFrame, key: pd.Series, paid: pd.Series, order: Order
-) -> pd.DataFrame:
+def _in_order(table: pd.DataFrame, key: pd.Series, paid: pd.Series, order: Order) -> pd.DataFrame:
     """Sorted from the best, with `rank` as the first column."""
     keys = pd.DataFrame(
         {
@@ -241,7 +241,9 @@ def _floor_notes(
     )
     below = int((table["f1"] < floor).sum())
     if below < len(table):
-        left_out = f"{_counted(below, 'trial')} below it left out" if below else "no trial is below it"
+        left_out = (
+            f"{_counted(below, 'trial')} below it left out" if below else "no trial is below it"
+        )
         return [f"The floor is F1 {floor:.4f}, {origin}: {left_out}."]
     best = table.sort_values(["f1", "trial"], ascending=[False, True]).iloc[0]
     lower = round_down(best["f1"] * 1000) / 1000

@@ -10,11 +10,15 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-PLAIN_WIDTH = 100  # columns of a table that does not go to a terminal
+from ..spaces.configs import backbone_label
+from .ranking import HOURS_COLUMN, ORDERS, RATIO_COLUMN, Ranking
+
+WIDTH = 100  # of a table that goes to no terminal; under it, columns stand closer
+LEAST_WIDTH = 80  # a terminal that is narrower breaks the lines itself
 MISSING = "-"
 
 
@@ -33,21 +37,19 @@ def score(value: float) -> str:
 
 
 def amount(value: float) -> str:
-    """Three significant digits, and whole from a hundred on.
+    """Three significant digits; whole numbers and all from a hundred on as whole ones.
 
-    >>> amount(0.0012345), amount(12.345), amount(12345.6), amount(0.0)
-    ('0.00123', '12.3', '12,346', '0')
+    >>> amount(0.0012345), amount(12.345), amount(12345.6), amount(3)
+    ('0.00123', '12.3', '12,346', '3')
     """
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
+    if abs(value) >= 100 or value == 0 or isinstance(value, int | np.integer):
         return f"{value:,.0f}"
     decimals = 2 - int(np.floor(np.log10(abs(value))))
     return f"{value:.{decimals}f}" if decimals <= 8 else f"{value:.2e}"
 
 
 def yes(value: bool) -> str:
-    """`yes`, or nothing that draws the eye."""
+    """A boolean in a word."""
     return "yes" if value else "no"
 
 
@@ -58,29 +60,105 @@ class Shown:
     column: str
     header: str  # with the unit; two lines at most
     shape: Callable[[Any], str] = text
-    left: bool = False  # words stand left, numbers right
-    fold: bool = False  # takes what width is left, on several lines
+    left: bool = False  # words stand left and may go on in the next line; numbers do neither
 
 
-def table_of(frame: pd.DataFrame, shown: Sequence[Shown], title: str, caption: str = "") -> Table:
-    """The frame's rows under these headers; a column that has no value at all is left out."""
-    table = Table(
-        title=Text(title),
-        caption=Text(caption) if caption else None,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_justify="left",
-        caption_justify="left",
+TRIALS_SHOWN = (
+    Shown("study", "study", left=True),
+    Shown("trial", "trial"),
+    Shown("epoch", "epoch"),  # of curves
+    Shown("state", "state", left=True),
+    Shown("model", "model", left=True),
+    Shown("f1", "F1", score),
+    Shown("epochs", "epochs"),
+    Shown("card_hours", "card\nhours", amount),
+    Shown("gpu_hours", "GPU\nhours", amount),
+    Shown("peak_mib", "peak\nMiB", amount),
+    Shown("trainable_parameters", "trainable\nparameters", "{:,}".format),
+    Shown("reason", "reason", left=True),
+)
+CONTROLS_SHOWN = (
+    Shown("study", "study", left=True),
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("f1", "F1", score),
+    Shown("accuracy", "accuracy", score),
+    Shown("cpu_seconds", "CPU\nseconds", amount),
+    Shown("wall_seconds", "wall\nseconds", amount),
+)
+
+
+def trials_table(frame: pd.DataFrame, title: str, width: int = WIDTH) -> Group:
+    """The most telling columns of a frame from `trials` or `curves`."""
+    return Group(Text(title), table_of(frame, TRIALS_SHOWN, width))
+
+
+def ranking_table(
+    ranking: Ranking, study: str, top: int | None = None, width: int = WIDTH
+) -> Group:
+    """The first `top` ranked trials, then what their hours are."""
+    table = ranking.table.head(top or len(ranking.table))
+    cut = f", {len(table)} of {len(ranking.table)}" if len(table) < len(ranking.table) else ""
+    backbones = list(dict.fromkeys(map(backbone_label, table["backbone"].dropna())))
+    on = f", heads on {backbones[0]}" if len(backbones) == 1 else ""
+    has_hours = table[HOURS_COLUMN[ranking.hours]].notna().any()
+    return Group(
+        Text(f"{study} by {ranking.by}{cut}{on}"),
+        table_of(table, _ranking_shown(ranking, several_backbones=len(backbones) > 1), width),
+        *[Text(hours_sentence(ranking) + "\n")] * bool(has_hours),
     )
-    kept = [s for s in shown if s.column in frame and (frame.empty or frame[s.column].notna().any())]
+
+
+def controls_table(ranking: Ranking, width: int = WIDTH) -> Group:
+    """The baselines beside the ranking."""
+    title = "Controls: baselines use no GPU, so they have CPU seconds and no rank"
+    return Group(Text(title), table_of(ranking.controls, CONTROLS_SHOWN, width))
+
+
+def hours_sentence(ranking: Ranking) -> str:
+    """What the hours of a ranking are."""
+    if ranking.hours == "measured":
+        return "Hours are measured here: device time times the fraction of the GPU held."
+    card = f"the card {ranking.card}" if ranking.card else "the study's card"
+    return (
+        f"Hours are modelled on {card}: all epochs paid, and the encoding of the whole corpus, "
+        "as if each trial had been trained alone."
+    )
+
+
+def _ranking_shown(ranking: Ranking, *, several_backbones: bool) -> tuple[Shown, ...]:
+    hours = HOURS_COLUMN[ranking.hours]
+    ordered = ORDERS[ranking.by].column
+    shape = amount if ORDERS[ranking.by].has_floor else score
+    always = (RATIO_COLUMN, "f1", hours, "peak_mib", "trainable_parameters")
+    return (
+        Shown("rank", "rank"),
+        Shown("study", "study", left=True),
+        Shown("trial", "trial"),
+        Shown("model", "model", left=True),
+        *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
+        *[Shown(ordered, ordered.replace("_", "\n", 1), shape)] * (ordered not in always),
+        Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
+        Shown("f1", "F1", score),
+        Shown(hours, {"card_hours": "card\nhours"}.get(hours, "GPU\nhours"), amount),
+        Shown("peak_mib", "peak\nMiB", amount),
+        Shown("trainable_parameters", "trainable\nparameters", "{:,}".format),
+        Shown("pareto", "Pareto", yes),
+    )
+
+
+def table_of(frame: pd.DataFrame, shown: Sequence[Shown], width: int = WIDTH) -> Table:
+    """The frame's rows under these headers; a column that has no value at all is left out."""
+    gap = 1 if width >= WIDTH else 0  # beside the one that every table has
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False)
+    kept = [s for s in shown if s.column in frame and frame[s.column].notna().any()]
     for s in kept:
+        # Rich narrows what may wrap before it cuts the rest: a cut number would be a wrong one.
         table.add_column(
             Text(s.header),
             justify="left" if s.left else "right",
-            vertical="top",
-            no_wrap=not s.fold,
-            overflow="fold" if s.fold else "ellipsis",
+            no_wrap=not s.left,
+            overflow="fold",
         )
     for _, row in frame.iterrows():
         cells = ((s, row[s.column]) for s in kept)
@@ -91,8 +169,7 @@ def table_of(frame: pd.DataFrame, shown: Sequence[Shown], title: str, caption: s
 def console(file: IO[str] | None = None) -> Console:
     """A console for results: 100 columns and no colours where there is no terminal."""
     shown = Console(file=file, highlight=False, markup=False, emoji=False)
-    if not shown.is_terminal:
-        shown.width = PLAIN_WIDTH
+    shown.width = max(shown.width, LEAST_WIDTH) if shown.is_terminal else WIDTH
     return shown
 
 

@@ -105,7 +105,9 @@ def suggest_baseline(trial: BaseTrial) -> BaselineConfig:
             model=model,
             ngrams=ngrams,
             min_notes=min_notes,
-            inverse_regularisation=trial.suggest_float("inverse_regularisation", 0.1, 1e2, log=True),
+            inverse_regularisation=trial.suggest_float(
+                "inverse_regularisation", 0.1, 1e2, log=True
+            ),
             balanced=trial.suggest_categorical("balanced", [False, True]),
         )
     return BaselineConfig(

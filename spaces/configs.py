@@ -66,8 +66,9 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchConfig:
-    """A small Transformer trained from nothing; the defaults are probable templates, not the
-    paper's values, which are unknown.
+    """A small Transformer trained from nothing.
+
+    The defaults are probable templates, not the paper's values, which are unknown.
     """
 
     kind: ClassVar[str] = "scratch"

@@ -117,7 +117,10 @@ COLUMNS = (
         text="the score: macro F1 on validation at the best epoch, in [0, 1]",
     ),
     Column(
-        name="accuracy", unit="", origin="measured", text="on validation at the best epoch, in [0, 1]"
+        name="accuracy",
+        unit="",
+        origin="measured",
+        text="on validation at the best epoch, in [0, 1]",
     ),
     Column(
         name="precision",
@@ -165,9 +168,13 @@ COLUMNS = (
         text="device time used here times the fraction held; missing where there was no GPU",
     ),
     Column(
-        name="cpu_seconds", unit="s", origin="measured", text="processor time of the trial's process"
+        name="cpu_seconds",
+        unit="s",
+        origin="measured",
+        text="processor time of the trial's process",
     ),
     Column(name="wall_seconds", unit="s", origin="measured", text="time in the trial's epochs"),
+    Column(name="device", unit="", origin="measured", text="cpu, or the GPU's name"),
     Column(
         name="device_fraction",
         unit="",
@@ -193,7 +200,10 @@ COLUMNS = (
         text="one training step at the worst batch",
     ),
     Column(
-        name="trainable_parameters", unit="", origin="derived", text="parameters that training moves"
+        name="trainable_parameters",
+        unit="",
+        origin="derived",
+        text="parameters that training moves",
     ),
     Column(
         name="total_parameters", unit="", origin="derived", text="those and the frozen backbone's"
@@ -205,7 +215,12 @@ COLUMNS = (
         text="the trial's identity: hash of its config",
     ),
     Column(name="seed", unit="", origin="derived", text="the trial's own seed"),
-    Column(name="started_at", unit="UTC", origin="measured", text="when it was first started"),
+    Column(
+        name="started_at",
+        unit="UTC",
+        origin="measured",
+        text="when it was started; missing for infeasible trials, which never were",
+    ),
     Column(name="ended_at", unit="UTC", origin="measured", text="when its end was recorded"),
 )
 
@@ -221,7 +236,8 @@ RANKING_COLUMNS = (
         name="pareto",
         unit="",
         origin="derived",
-        text="no ranked trial has more F1 in fewer hours",
+        text="no other ranked trial has at least its F1 in at most its hours and is better in one "
+        "of them; missing without hours",
     ),
 )
 

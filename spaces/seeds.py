@@ -1,4 +1,4 @@
-"""Where a trial's randomness comes from: numbers derived from (study seed, trial, replicate, epoch).
+"""Where randomness comes from: numbers derived from (study seed, trial, replicate, epoch).
 
 Nothing here draws; it only names streams, so that a resumed trial finds the same ones again.
 """

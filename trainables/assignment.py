@@ -4,7 +4,7 @@ It crosses from the driver to a worker as JSON, so that nothing executes from it
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,5 @@ class Materials:
 
     settings: TrainingSettings
     trials_dir: Path  # a folder a trial in it
+    cache: Path  # the store's confidential folder; scratch tokens are made in it when first wanted
     features: dict[str, Path]  # backbone -> folder of its encoded corpus
-    tokens: dict[int, Path]  # vocabulary -> folder of the corpus in the scratch tokenizer's ids
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)

@@ -1,5 +1,64 @@
-"""The command line: one file a command, imported when called."""
+"""The command line: one file a command, imported when it is called."""
+
+import importlib
+import os
+from typing import Any
+
+import click
+import typer
+import typer.core
+import typer.main
+
+# command -> (module, what it does): the help is shown without importing any of them
+COMMANDS = {
+    "demo": ("demo", "Run the main job on a built-in synthetic corpus, on this machine."),
+    "search": ("search", "Search for the model with the most F1 per GPU-hour on your notes."),
+    "studies": ("studies", "List the studies of the store."),
+    "status": ("status", "Show how far a study is."),
+    "trials": ("trials", "Write a study's trials, one row each."),
+    "rank": ("rank", "Rank a study's complete trials."),
+    "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
+}
+
+
+class _Commands(typer.core.TyperGroup):
+    """Finds a command by importing its file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        """The command's name and summary: enough for a list, without an import."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        return click.Command(cmd_name, help=COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command itself, when it is called."""
+        name, _, rest = super().resolve_command(ctx, args)
+        app = importlib.import_module(f".{COMMANDS[str(name)][0]}", __name__).app
+        command = typer.main.get_command(app)
+        command.name = name
+        return name, command, rest
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Find the text classifier with the most F1 per GPU-hour on your own clinical notes, "
+    "inside the memory of a small card.",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Nothing of its own."""
 
 
 def main() -> None:
     """Run the command line."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    app(prog_name="headhunt")

@@ -70,6 +70,8 @@ def check(
         patient=patient_column or None,
         split=split_column or None,
     )
+    problems: list[str] = []
+    count, unit = _token_counter(backbone, problems)
     try:
         corpus = read_corpus(
             notes,
@@ -78,9 +80,10 @@ def check(
             seed=seed,
             train_fraction=train_fraction,
         )
-        count, unit = _token_counter(backbone)
     except CorpusError as error:
-        _refuse(error.problems)
+        _refuse([*problems, *error.problems])
+    if problems:
+        _refuse(problems)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(_overview(corpus))
     console.print(_classes(corpus))
@@ -129,24 +132,29 @@ def _refuse(problems: Sequence[str]) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _token_counter(backbone: str | None) -> tuple[Callable[[Sequence[str]], list[int]], str]:
-    """What counts the tokens of texts, and what it counts."""
+def _token_counter(
+    backbone: str | None, problems: list[str]
+) -> tuple[Callable[[Sequence[str]], list[int]], str]:
+    """What counts the tokens of texts, and what it counts; why it cannot goes to `problems`."""
+
+    def words(texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
     if backbone is None:
-        return lambda texts: [len(text.split()) for text in texts], (
-            "words between white space; --backbone counts its tokens, which are more"
-        )
+        return words, "words between white space; --backbone counts its tokens, which are more"
     from ...trainables.models.backbones import BackboneError, load_tokenizer
 
     try:
         tokenizer = load_tokenizer(backbone)
     except BackboneError as error:
-        _refuse([str(error)])
+        problems.append(str(error))
+        return words, ""
 
-    def count(texts: Sequence[str]) -> list[int]:
+    def tokens(texts: Sequence[str]) -> list[int]:
         # The limit of a search includes the special tokens, so they are counted here.
         return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
 
-    return count, f"tokens of {backbone}, special tokens included"
+    return tokens, f"tokens of {backbone}, special tokens included"
 
 
 def _table(title: str, *headers: str) -> Table:

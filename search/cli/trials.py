@@ -1,10 +1,10 @@
-"""`headhunt trials`: every trial of a study with its parameters, metrics and costs, or its curves."""
+"""`headhunt trials`: every trial of a study with parameters, metrics and costs, or its curves."""
 
 import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -49,7 +49,9 @@ def trials(
         _refuse("--format parquet needs a file: add -o FILE")
     try:
         frame = (analysis.curves if curves else analysis.trials)(study, store=store)
-        _write(frame, written_as, output, study)
+        _write(frame, written_as, output, f"{'Epochs' if curves else 'Trials'} of {study}")
+    except BrokenPipeError:  # the reader of a pipe has enough; Typer ends quietly
+        raise
     except (analysis.StudyNotFoundError, analysis.StudyUnreadableError, OSError) as error:
         _refuse(str(error))
 
@@ -59,30 +61,30 @@ def _format_of(output: Path | None) -> TrialsFormat:
     return TrialsFormat(ending) if ending in set(TrialsFormat) else TrialsFormat.CSV
 
 
-def _write(frame: "pd.DataFrame", written_as: TrialsFormat, output: Path | None, study: str) -> None:
+def _write(
+    frame: "pd.DataFrame", written_as: TrialsFormat, output: Path | None, title: str
+) -> None:
     if written_as is TrialsFormat.PARQUET:
         frame.to_parquet(output, index=False)
     elif output is None:
-        _print(frame, written_as, study)
+        _print(frame, written_as, sys.stdout, title)
     else:
         with output.open("w", encoding="utf-8", newline="") as file:
-            _print(frame, written_as, study, file)
+            _print(frame, written_as, file, title)
 
 
-def _print(
-    frame: "pd.DataFrame", written_as: TrialsFormat, study: str, file: "typing.IO[str] | None" = None
-) -> None:
-    from ...analysis import tables
+def _print(frame: "pd.DataFrame", written_as: TrialsFormat, file: IO[str], title: str) -> None:
+    from ...analysis.tables import as_records, console, trials_table
 
     if written_as is TrialsFormat.TABLE:
-        tables.console(file).print(_table(frame, study))
+        out = console(file)
+        out.print(trials_table(frame, title, out.width))
     elif written_as is TrialsFormat.JSON:
-        json.dump(tables.as_records(frame), file or sys.stdout, indent=1, allow_nan=False)
-        print(file=file)
+        file.write(json.dumps(as_records(frame), indent=1, allow_nan=False) + "\n")
     else:
-        frame.to_csv(file or sys.stdout, index=False, lineterminator="\n")
+        frame.to_csv(file, index=False, lineterminator="\n")
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     typer.echo(f"headhunt trials: {message}", err=True)
     raise typer.Exit(2)

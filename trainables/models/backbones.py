@@ -175,6 +175,14 @@ def check(name: str) -> None:
         raise BackboneError(f"the backbone {name!r} has neither {WEIGHTS} nor {PICKLED}")
 
 
+def _quietly() -> None:
+    """Without transformers' bars and its report on weights that are not wanted."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_backbone(name: str, cache: Path) -> Backbone:
     """Load encoder and tokenizer, in evaluation mode and single precision.
 
@@ -183,6 +191,7 @@ def load_backbone(name: str, cache: Path) -> Backbone:
     """
     from transformers import AutoModel
 
+    _quietly()
     check(name)
     folder = locate(name)
     digest = identity(folder)

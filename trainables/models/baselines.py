@@ -18,7 +18,11 @@ from sklearn.neural_network import MLPClassifier
 from ...spaces.configs import BaselineConfig
 
 MAX_ITERATIONS = 2_000  # of L-BFGS; a few hundred are enough on clinical notes
-MAX_EPOCHS = 200  # of the MLP, which stops early where it can
+MLP_BATCH = 200  # notes a step: what scikit-learn's "auto" takes
+MLP_EPOCHS = 200  # at most; scikit-learn's default
+MLP_STEPS = 1_000  # at most, where that is more: an epoch of a small corpus is one step
+PATIENCE_EPOCHS = 10  # without a better validation accuracy; scikit-learn's default
+PATIENCE_STEPS = 200  # where that is more: on 60 notes 10 steps stopped the MLP at chance
 VALIDATION_SHARE = 0.1  # of the training part that the MLP sets aside to stop early
 NOTES_PER_MIN_NOTE = 10  # a smaller corpus asks fewer notes of a term, or nothing would be left
 SEED_LIMIT = 2**32  # scikit-learn takes NumPy's old seeds
@@ -130,13 +134,15 @@ def _logistic_regression(config: BaselineConfig, seed: int) -> LogisticRegressio
 def _mlp(config: BaselineConfig, labels: np.ndarray, seed: int) -> MLPClassifier:
     counts = np.unique(labels, return_counts=True)[1]
     set_aside = math.ceil(VALIDATION_SHARE * len(labels))
+    steps_per_epoch = math.ceil((len(labels) - set_aside) / MLP_BATCH)
     # scikit-learn stratifies what it sets aside, and refuses where a class cannot be on both sides.
     can_stop_early = counts.min() >= 2 and set_aside >= len(counts)
     return MLPClassifier(
         hidden_layer_sizes=(config.hidden,),
         solver="adam",
         learning_rate_init=config.learning_rate,
-        max_iter=MAX_EPOCHS,
+        max_iter=max(MLP_EPOCHS, math.ceil(MLP_STEPS / steps_per_epoch)),
+        n_iter_no_change=max(PATIENCE_EPOCHS, math.ceil(PATIENCE_STEPS / steps_per_epoch)),
         early_stopping=bool(can_stop_early),
         validation_fraction=VALIDATION_SHARE,
         random_state=seed % SEED_LIMIT,

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Taken off before a ceiling: 1.1 * 100 / 10 is 11, although in floating point it is a little more,
+# and CUDA divides by multiplying with the inverse. With it, both ceilings agree on every device.
+ROUNDING = 1e-9
+
 
 class SwitchFeedForward(nn.Module):
     """Top-1 routing to `experts` ReLU networks, in place of a block's one feed-forward network.
@@ -57,7 +61,7 @@ class SwitchFeedForward(nn.Module):
 
         room = self._most_slots(len(states))
         place = (chosen.cumsum(dim=0) * chosen).sum(dim=-1) - 1  # in its expert's queue, from 0
-        kept = real & (place < self._capacity(real).clamp(max=room))
+        kept = real & (place < self._capacity(real))
         # One row more than the experts have: what is not kept is written there, and never read.
         slot = torch.where(kept, expert * room + place, self.experts * room)
 
@@ -80,14 +84,14 @@ class SwitchFeedForward(nn.Module):
         """Rows an expert has in the buffer: the capacity, had the batch no padding."""
         if not self.training:
             return tokens
-        return min(tokens, math.ceil(self.capacity_factor * tokens / self.experts))
+        return min(tokens, math.ceil(self.capacity_factor * tokens / self.experts - ROUNDING))
 
     def _capacity(self, real: Tensor) -> Tensor:
         """Tokens that an expert takes: a tensor, as it depends on how many are real."""
-        count = real.sum().double()  # double as Python's floats, so that both ceilings agree
+        count = real.sum().double()
         if not self.training:
             return count
-        return torch.ceil(self.capacity_factor * count / self.experts)
+        return torch.ceil(self.capacity_factor * count / self.experts - ROUNDING)
 
     def _experts(self, states: Tensor) -> Tensor:
         """Each expert on its own slots, [experts, slots, width] -> [experts, slots, width]."""

@@ -79,9 +79,17 @@ def class_problems(notes: Notes, groups: Array) -> list[str]:
     if notes.parts is not None:
         return []
     held: dict[str, set[int]] = defaultdict(set)
-    for label, group in zip(notes.labels, groups, strict=True):
+    rows: dict[str, list[int]] = defaultdict(list)
+    for label, group, row in zip(notes.labels, groups, notes.rows, strict=True):
         held[label].add(int(group))
-    small = [f"{name!r} has {len(held[name])}" for name in names if len(held[name]) < len(Part)]
+        rows[label].append(row)
+    small = [
+        # A label of one or two notes is shown by its rows: it may be a cell in the wrong column.
+        (repr(name) if len(rows[name]) >= len(Part) else f"the class of {some_rows(rows[name])}")
+        + f" has {len(held[name])}"
+        for name in names
+        if len(held[name]) < len(Part)
+    ]
     if not small:
         return []
     return [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.backbones import Backbone
+from ..models.backbones import Backbone, load_config, load_tokenizer, position_limit
 from .cache import cache_key, make_once
 from .corpus import Corpus
 
@@ -30,6 +30,13 @@ def fastest_precision(device: torch.device) -> str:
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if fast else "fp32"
+
+
+def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> np.ndarray:
+    """Tokens of each note under the backbone's tokenizer and limit, [notes] int64."""
+    tokenizer = load_tokenizer(backbone)
+    limit = min(max_tokens, position_limit(load_config(backbone)))
+    return np.asarray([len(ids) for ids in _tokenize(corpus, tokenizer, limit)], dtype=np.int64)
 
 
 def encode_features(

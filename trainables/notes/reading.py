@@ -5,7 +5,7 @@ of columns, and never with a cell. What is wrong with the notes as a whole is fo
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,18 +116,18 @@ def _column_problems(table: Table, columns: Columns) -> list[str]:
         if role in ("patient", "split") and name == getattr(DEFAULT_COLUMNS, role):
             continue  # optional: only a name that the user chose must exist
         if table.names and name not in table.names:
-            problems.append(f"no {role} column {name!r}; {_shown_names(table.names)}")
+            problems.append(f"no {role} column {name!r}; {_shown_names(table)}")
     for name in dict.fromkeys(roles.values()):
         if table.names.count(name) > 1:
             problems.append(f"column {name!r} is there {table.names.count(name)} times; keep one")
     return problems
 
 
-def _shown_names(names: Sequence[str]) -> str:
+def _shown_names(table: Table) -> str:
     """The columns of the file, unless one of them may be the text of a note."""
-    if all(_NAME.fullmatch(name) for name in names):
-        return "the file has " + ", ".join(repr(name) for name in names)
+    if not table.problems and all(_NAME.fullmatch(name) for name in table.names):
+        return "the file has " + ", ".join(repr(name) for name in table.names)
     return (
-        f"the names of its {len(names)} columns are not shown, for one of them may be a note: "
+        f"the names of its {len(table.names)} columns are not shown, for one may be a note: "
         "is there a header row, and is the separator right?"
     )

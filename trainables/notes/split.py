@@ -31,6 +31,7 @@ class Part(IntEnum):
 
 
 SHARES = (0.70, 0.15, 0.15)  # of the notes, in the order of `Part`
+_HEAPS = 20  # into which the training notes are put before a share of them is taken
 
 
 def text_key(text: str) -> str:
@@ -74,7 +75,7 @@ def split_notes(texts: Sequence[str], labels: Array, groups: Array, *, seed: int
     rank = _ranks(texts, groups, derive_seed(seed, "split"))
     scarce: set[int] = set()  # classes whose notes the parts get before anything else
     while True:
-        part_of = _fill(counts, rank, _reserve(counts, rank, scarce))
+        part_of = _fill(counts, rank, _reserve(counts, rank, scarce), shares=SHARES)
         held = np.stack([counts[part_of == part].sum(axis=0) for part in Part])
         missing = {int(code) for code in np.flatnonzero((held == 0).any(axis=0))}
         if missing <= scarce:
@@ -96,15 +97,16 @@ def thin_training(
     counts = _counts(labels, groups)
     rank = _ranks(texts, groups, derive_seed(seed, "train_fraction"))
     sizes = counts.sum(axis=1)
+    # One line of groups serves every share: balanced heaps behind one another, in drawn order.
+    heap_of = _fill(counts, rank, np.full(len(counts), -1), shares=(1 / _HEAPS,) * _HEAPS)
+    heap_rank = np.full(_HEAPS, len(counts))
+    np.minimum.at(heap_rank, heap_of, rank)
+    line = np.lexsort((rank, heap_rank[heap_of]))
+    middle = np.cumsum(sizes[line]) - sizes[line] / 2
     keep = np.zeros(len(counts), dtype=bool)
-    stratum_of = counts.argmax(axis=1)
-    for stratum in np.unique(stratum_of):
-        members = np.flatnonzero(stratum_of == stratum)
-        members = members[np.argsort(rank[members])]
-        middle = np.cumsum(sizes[members]) - sizes[members] / 2
-        keep[members[middle < share * sizes[members].sum()]] = True
+    keep[line[middle < share * sizes.sum()]] = True
     covered = np.zeros(counts.shape[1], dtype=bool)
-    for group in np.lexsort((rank, sizes)):  # a class is never lost, however small the share
+    for group in line:  # a class is never lost, however small the share
         if (counts[group].astype(bool) & ~covered).any():
             covered |= counts[group].astype(bool)
             keep[group] = True
@@ -151,17 +153,18 @@ def _reserve(counts: Array, rank: Array, scarce: set[int]) -> Array:
     return part_of
 
 
-def _fill(counts: Array, rank: Array, reserved: Array) -> Array:
-    """Part of each group, [groups] int8, where `reserved` has not settled it already."""
+def _fill(counts: Array, rank: Array, settled: Array, *, shares: Sequence[float]) -> Array:
+    """Part of each group, [groups] int8; where `settled` is not -1, it stays."""
     sizes = counts.sum(axis=1, keepdims=True)
     loads = np.concatenate([counts, sizes], axis=1).astype(
         np.float64
     )  # the classes, then all notes
-    targets = np.outer(SHARES, loads.sum(axis=0))
-    part_of = reserved.copy()
+    loads = loads[:, loads.sum(axis=0) > 0]  # a class without notes has no target to miss
+    targets = np.outer(shares, loads.sum(axis=0))
+    part_of = settled.astype(np.int8)
     excess = -targets
-    for part in Part:
-        excess[part] += loads[reserved == part].sum(axis=0)
+    for part in range(len(shares)):
+        excess[part] += loads[settled == part].sum(axis=0)
     for group in np.lexsort((rank, -sizes[:, 0])):
         if part_of[group] >= 0:
             continue

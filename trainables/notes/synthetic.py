@@ -84,7 +84,7 @@ def _share_out(rng: Random, patients: list[Patient], notes: int) -> list[Patient
 
 def _lean(rng: Random, owners: list[Patient]) -> list[bool]:
     """Which notes are positive: exactly so many, more of them with patients who lean that way."""
-    scores = [owner.leaning + 0.7 * rng.random() for owner in owners]
+    scores = [owner.leaning + 0.75 * rng.random() for owner in owners]
     ranked = sorted(range(len(owners)), key=lambda i: scores[i], reverse=True)
     positive = set(ranked[: _scaled(POSITIVES, len(owners))])
     return [i in positive for i in range(len(owners))]

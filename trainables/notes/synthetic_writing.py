@@ -12,27 +12,16 @@ from .synthetic_bedside import (
     NURSING,
     PLANS,
     SHORTHAND,
-    SIGNS_AGAINST,
-    SIGNS_FOR,
+    SIGNS,
     laboratory,
     vital_signs,
 )
 from .synthetic_claims import Claim, Patient, plan
-from .synthetic_phrases import (
-    CONDITIONS,
-    HEART_FAILURE,
-    LOOKALIKES,
-    MODIFIERS,
-    PAIRS,
-    SENTENCES,
-    SUSPICIONS,
-    VERDICTS,
-    Form,
-    Status,
-)
+from .synthetic_conditions import CONDITIONS, HEART_FAILURE, LOOKALIKES, Form, Status
+from .synthetic_phrases import MODIFIERS, PAIRS, SENTENCES, SUSPICIONS, VERDICTS
 
 PAIR_SHARE = 0.6  # of the notes that can put the present and the negated into one sentence
-SEPARATORS = (". ",) * 6 + (" ; ", " - ", " / ", ", ")
+SEPARATORS = (". ",) * 6 + (" ; ", " - ", " / ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +34,17 @@ class Draft:
     @property
     def asserts_heart_failure(self) -> bool:
         """Whether the patient has acute heart failure now: the label, but for its noise."""
-        now = (Status.PRESENT, Status.CONFIRMED)
+        now = (Status.OUTRIGHT, Status.PRESENT, Status.CONFIRMED)
         return any(c.condition == HEART_FAILURE and c.status in now for c in self.claims)
 
 
 def write(rng: Random, patient: Patient, *, positive: bool) -> Draft:
     """Write one note of `patient`, on a single line of some 40 to 220 words."""
-    claims = plan(rng, positive=positive)
+    claims = plan(rng, patient, positive=positive)
     blocks = _assertions(rng, patient, claims) + _observations(rng, patient, positive=positive)
     opening = _opening(rng, patient)
-    words = int(rng.triangular(35, 215, 65))
-    nursing = rng.sample(NURSING, len(NURSING))
+    words = int(rng.triangular(25, 200, 50))
+    nursing = [rng.choice(line) for line in rng.sample(NURSING, len(NURSING))]
     while nursing and sum(len(s.split()) for block in [opening, *blocks] for s in block) < words:
         blocks.append([_say(rng, patient, nursing.pop())])
     rng.shuffle(blocks)
@@ -68,24 +57,22 @@ def write(rng: Random, patient: Patient, *, positive: bool) -> Draft:
 
 def _assertions(rng: Random, patient: Patient, claims: list[Claim]) -> list[list[str]]:
     """The claims in French: a block of one sentence each, or of two and something between them."""
-    forms = {c.condition: rng.choice(CONDITIONS[c.condition]) for c in claims}
+    forms = patient.forms
     blocks = []
-    seat = [c.condition for c in claims[:1] if c.status is Status.PRESENT]
-    ruled_out = [c.condition for c in claims[1:2] if c.status is Status.NEGATED]
-    both = seat + ruled_out
-    if (
-        len(both) == 2
-        and all(name == HEART_FAILURE or name in LOOKALIKES for name in both)
-        and rng.random() < PAIR_SHARE
-    ):
-        a, b = (forms[name] for name in both)
+    # Where a lookalike is seated against heart failure, the plan has the two of them first.
+    first_two = [c.status for c in claims[:2]]
+    mistakable = all(c.condition in (HEART_FAILURE, *LOOKALIKES) for c in claims[:2])
+    if first_two == [Status.PRESENT, Status.NEGATED] and mistakable and rng.random() < PAIR_SHARE:
+        a, b = (forms[c.condition] for c in claims[:2])
         blocks.append([_say(rng, patient, rng.choice(PAIRS), a=a, b=b)])
         claims = claims[2:]
+    # No pattern twice in a note: it would read as if copied.
+    fresh = {status: rng.sample(options, len(options)) for status, options in SENTENCES.items()}
     for claim in claims:
         form = rng.choice((forms[claim.condition], rng.choice(CONDITIONS[claim.condition])))
         slots = {"a": form, "year": patient.years[claim.condition]}
         if claim.status not in VERDICTS:
-            blocks.append([_say(rng, patient, rng.choice(SENTENCES[claim.status]), **slots)])
+            blocks.append([_say(rng, patient, fresh[claim.status].pop(), **slots)])
             continue
         between = [vital_signs(rng)] if rng.random() < 0.3 else []
         blocks.append(
@@ -100,13 +87,11 @@ def _assertions(rng: Random, patient: Patient, claims: list[Claim]) -> list[list
 
 def _observations(rng: Random, patient: Patient, *, positive: bool) -> list[list[str]]:
     """Signs, constants, results and history: they lean on the label a little, or not at all."""
-    likelier, other = SIGNS_FOR, SIGNS_AGAINST
-    if rng.random() > (0.6 if positive else 0.42):
-        likelier, other = other, likelier
-    lines = [", ".join(rng.sample(likelier, rng.randint(1, 2)))]
-    if rng.random() < 0.3:
-        lines.append(rng.choice(other))
-    lines = [_say(rng, patient, line) for line in lines]
+    signs = [
+        pair[0 if rng.random() < (0.57 if positive else 0.43) else 1]
+        for pair in rng.sample(SIGNS, rng.randint(1, 3))
+    ]
+    lines = [_say(rng, patient, ", ".join(signs))]
     if rng.random() < 0.8:
         lines.append(rng.choice(("", "constantes : ", "cs : ")) + vital_signs(rng))
     if rng.random() < 0.5:
@@ -115,7 +100,6 @@ def _observations(rng: Random, patient: Patient, *, positive: bool) -> list[list
         known = [*patient.chronic]
         if patient.chronic_failure:
             known.append(rng.choice(("insuffisance cardiaque chronique", "IC chronique stable")))
-        rng.shuffle(known)
         lines.append(rng.choice(("ATCD : ", "antécédents : ", "terrain : ")) + ", ".join(known))
     return [[line] for line in lines]
 
@@ -126,11 +110,13 @@ def _opening(rng: Random, patient: Patient) -> list[str]:
     first = rng.choice(
         (
             f"{person} de {patient.age} ans, entré{patient.e} pour {patient.reason}",
-            f"{title} de {patient.age} ans, motif : {patient.reason}",
+            f"{title}, {patient.age} ans, motif : {patient.reason}",
             f"{patient.age} ans, hospitalisé{patient.e} pour {patient.reason}",
             f"J{rng.randint(1, 12)}, {person} de {patient.age} ans, {patient.reason} à l'entrée",
         )
     )
+    if rng.random() < 0.75:
+        first = f"{rng.choice(('ch', 'chambre'))} {patient.room}, {first}"
     home = [patient.home.format(e=patient.e)] if rng.random() < 0.5 else []
     return [first, *home]
 

@@ -1,0 +1,88 @@
+"""What `search` and `demo` share: run a request with progress, then show its ranking."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+DEFAULT_STORE = Path("headhunt-studies")
+BAD_INPUT, SHORT, INTERRUPTED = 2, 1, 130
+
+
+def run_and_exit(
+    *,
+    notes: Path,
+    study: str,
+    store: Path,
+    resume: bool,
+    given: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    slots: int | None,
+    address: str | None,
+) -> NoReturn:
+    """Run the search, print its ranking, and exit with its status."""
+    from rich.console import Console
+
+    error = Console(stderr=True, highlight=False)
+    with error.status("checking the notes and the options"):
+        from ..executor.ray import EngineError
+        from ..launch import LaunchError, Request, prepare
+        from ..plan import Budget
+        from ..progress import ProgressView, duration, summary
+        from ..run import run_search
+
+        request = Request(
+            notes=notes,
+            study=study,
+            store=store,
+            resume=resume,
+            given=given,
+            budget=Budget(**budget),
+            slots=slots,
+            address=address,
+        )
+        try:
+            prepared = prepare(request)
+        except LaunchError as problem:
+            _refuse(problem.problems)
+    for finding in prepared.corpus.findings:
+        typer.echo(f"note: {finding}", err=True)
+    view = ProgressView()
+    try:
+        with view:
+            plan = run_search(prepared, view.show)
+    except LaunchError as problem:
+        _refuse(problem.problems)
+    except EngineError as problem:
+        _refuse([str(problem)])
+    except KeyboardInterrupt:
+        typer.echo(
+            f"interrupted: nothing that ended is lost; continue with `headhunt search {notes} "
+            f"--study {study} --resume`",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(summary(plan, ""), err=True)
+    typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
+    ranked = _show_ranking(study, store)
+    raise typer.Exit(SHORT if plan.short or not ranked else 0)
+
+
+def _show_ranking(study: str, store: Path) -> bool:
+    """Print the ranking; whether any trial is complete."""
+    from ...analysis import rank, trials
+    from .rank import _write_table
+
+    frame = trials(study, store=store)
+    if not (frame["state"] == "complete").any():
+        typer.echo(f"no trial of {study!r} is complete: see `headhunt trials {study}`", err=True)
+        return False
+    _write_table(rank(frame), study, 10)
+    return True
+
+
+def _refuse(problems: Any) -> NoReturn:
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    raise typer.Exit(BAD_INPUT)

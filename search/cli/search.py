@@ -1,0 +1,186 @@
+"""`headhunt search`: run a search on a file of notes, or continue one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._running import DEFAULT_STORE, run_and_exit
+
+app = typer.Typer()
+
+
+@app.command()
+def search(
+    notes: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSON Lines or Parquet with `text` and `label`.")
+    ],
+    study: Annotated[str, typer.Option(help="Name of the study: a folder in the store.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue this study.")] = False,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="heads | scratch | baselines | all | FILE.py:FUNCTION  [default: heads]",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="camembert-bio, drbert, alibert, minilm, a Hugging Face id (with @REVISION if "
+            "wanted) or a directory. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="f1 | f1,card-hours  [default: f1]", show_default=False),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="tpe | random | gp | cmaes | nsga2  [default: tpe]", show_default=False),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Budget: trials that start.  [default: 40, if no budget is named]",
+            show_default=False,
+        ),
+    ] = None,
+    card_hours: Annotated[
+        float | None,
+        typer.Option(help="Budget: modelled GPU-hours on the card.", show_default=False),
+    ] = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option(help="Budget: measured GPU-hours.", show_default=False)
+    ] = None,
+    wall_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Budget: hours of this run by the clock; no trial starts after them.",
+            show_default=False,
+        ),
+    ] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(help="p620 | FILE.toml | none  [default: p620]", show_default=False),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials at a time.  [default: what the GPUs hold, or the CPUs]",
+            show_default=False,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A running Ray cluster to join, or auto.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of split, trials and sampler.  [default: 0]", show_default=False),
+    ] = None,
+    max_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs of a trial at most, and the length of its schedule.  [default: 10]",
+            show_default=False,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs without a better F1 after which a trial ends; 0: never.  [default: 4]",
+            show_default=False,
+        ),
+    ] = None,
+    rungs: Annotated[
+        bool | None,
+        typer.Option(
+            "--rungs/--no-rungs",
+            help="Stop weak trials at epochs 1, 3, 9, ...  [default: rungs]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_limit: Annotated[
+        int | None,
+        typer.Option(help="Notes in a batch at most.  [default: 8]", show_default=False),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens of a note at most.  [default: 256]", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the encoding: auto | fp32 | bf16.  [default: auto]", show_default=False
+        ),
+    ] = None,
+    conflicting: Annotated[
+        str | None,
+        typer.Option(
+            help="Same texts with other labels: keep | drop.  [default: keep]", show_default=False
+        ),
+    ] = None,
+    train_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the training notes to use, in (0, 1].  [default: 1]", show_default=False
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="[default: text]", show_default=False)
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="[default: label]", show_default=False)
+    ] = None,
+    patient_column: Annotated[
+        str | None, typer.Option(help="[default: patient_id, if there]", show_default=False)
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="[default: split, if there]", show_default=False)
+    ] = None,
+    store: Annotated[
+        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
+    ] = DEFAULT_STORE,
+) -> None:
+    """Search for the model with the most F1 per GPU-hour on NOTES.
+
+    Ends with the ranking on standard output; progress goes to standard error. Ctrl-C ends it with
+    status 130 and loses nothing: --resume continues.
+    """
+    said: dict[str, Any] = {
+        "space": space,
+        "backbones": tuple(backbone) if backbone else None,
+        "objective": tuple(objective.split(",")) if objective else None,
+        "sampler": sampler,
+        "seed": seed,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "rungs": rungs,
+        "card": card,
+        "max_tokens": max_tokens,
+        "batch_limit": batch_limit,
+        "precision": precision,
+        "conflicting": conflicting,
+        "train_fraction": train_fraction,
+        "text_column": text_column,
+        "label_column": label_column,
+        "patient_column": patient_column,
+        "split_column": split_column,
+    }
+    run_and_exit(
+        notes=notes,
+        study=study,
+        store=store,
+        resume=resume,
+        given={name: value for name, value in said.items() if value is not None},
+        budget={
+            "trials": trials,
+            "card_hours": card_hours,
+            "gpu_hours": gpu_hours,
+            "wall_hours": wall_hours,
+        },
+        slots=slots,
+        address=address,
+    )

@@ -1,0 +1,251 @@
+"""Which trial runs next, when one stops, and when the search is over.
+
+The plan knows neither Ray nor a clock of its own: an executor asks it for the next assignment and
+tells it what happened, on real machines or on a virtual one. All that it decides is written to the
+study before anybody acts on it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..spaces.configs import Config
+from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, State
+from ..spaces.seeds import derive_seed
+from ..trainables.assignment import Assignment
+from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
+from .rungs import Rungs
+from .sampling import Proposer
+from .study import Study, Trial
+
+KEPT_WEIGHTS = 10  # trials whose best epoch's weights are kept
+MOST_DEATHS = 3  # of a trial's process, after which it has failed
+REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a search may spend; the first that is reached ends it, running trials finish."""
+
+    trials: int | None = None  # that started: complete, pruned and failed
+    card_hours: float | None = None
+    gpu_hours: float | None = None
+    wall_hours: float | None = None  # of this run of the search
+
+
+class Turn(Enum):
+    """What an executor is told where there is no assignment."""
+
+    WAIT = "wait"  # for a trial to end
+    OVER = "over"  # no more trials
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Is told what happens; the live view and the line log are built on it."""
+
+    on_start: Callable[[Trial], None] = field(default=lambda _: None)
+    on_epoch: Callable[[Trial, EpochReport], None] = field(default=lambda *_: None)
+    on_end: Callable[[Trial], None] = field(default=lambda _: None)
+
+
+class Plan:
+    """The decisions of one run of a search."""
+
+    def __init__(
+        self,
+        study: Study,
+        proposer: Proposer,
+        footprint: Callable[[Config], Footprint | None],
+        rungs: Rungs,
+        budget: Budget,
+        *,
+        seed: int,
+        elapsed_hours: Callable[[], float],
+        watcher: Watcher,
+    ) -> None:
+        self.study, self.budget, self.watcher = study, budget, watcher
+        self._proposer, self._footprint, self._rungs = proposer, footprint, rungs
+        self._seed, self._elapsed_hours = seed, elapsed_hours
+        self._deaths: dict[int, int] = {}
+        self._refused = 0
+        self._over = ""  # why no more trials start
+        self.short = False  # whether the search ended before its budget
+        for trial in study.trials:
+            self._replay(trial)
+        complete = [t for t in study.trials if t.state is State.COMPLETE and t.best]
+        complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
+        self._kept = complete[:KEPT_WEIGHTS]
+        self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
+
+    @property
+    def over(self) -> str:
+        """Why no more trials start; "" while some may."""
+        return self._over
+
+    def next(self) -> Assignment | Turn:
+        """The next trial to run."""
+        while self._waiting:
+            trial = self.study.trials[self._waiting.pop(0)]
+            if trial.reports and not self._goes_on(trial):
+                self._prune(trial)
+                continue
+            self.watcher.on_start(trial)
+            return self._assignment(trial)
+        if self._over or self._spent():
+            return Turn.OVER
+        return self._propose()
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Record an epoch; whether the trial goes on."""
+        trial = self.study.trials[number]
+        if trial.state is not State.RUNNING:
+            return False
+        if self.study.report(number, report):
+            self._record_rung(trial, report.epoch)
+            self.watcher.on_epoch(trial, report)
+        return self._goes_on(trial)
+
+    def prune(self, number: int, *, device: str = "cpu", device_fraction: float = 0.0) -> None:
+        """The executor has stopped a trial that `report` did not let go on."""
+        self._prune(self.study.trials[number], device, device_fraction)
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """A trial ended by itself."""
+        trial = self.study.trials[number]
+        if trial.state is not State.RUNNING:
+            return
+        self.study.end(number, outcome)
+        if trial.state is State.COMPLETE and trial.best:
+            self._rungs.record_end(
+                trial.config.family, number, trial.reports[-1].epoch, trial.best.f1
+            )
+        self._ended(trial)
+
+    def died(self, number: int, reason: str) -> None:
+        """A trial's process died: it goes on from its last epoch, or fails after several deaths."""
+        trial = self.study.trials[number]
+        if trial.state is not State.RUNNING:
+            return
+        self._deaths[number] = self._deaths.get(number, 0) + 1
+        if self._deaths[number] < MOST_DEATHS:
+            self._waiting.append(number)
+            return
+        died = f"its process died {MOST_DEATHS} times: {reason}"
+        self.end(number, Outcome(state=State.FAILED, reason=died))
+
+    def started(self) -> int:
+        """Trials that count against the budget."""
+        return sum(trial.state in STARTED for trial in self.study.trials)
+
+    def _spent(self) -> bool:
+        limits = (
+            ("trials", self.budget.trials, self.started()),
+            ("card hours", self.budget.card_hours, self.study.card_hours()),
+            ("GPU hours", self.budget.gpu_hours, sum(t.gpu_hours for t in self.study.trials)),
+            ("wall hours", self.budget.wall_hours, self._elapsed_hours()),
+        )
+        for name, limit, spent in limits:
+            if limit is not None and spent >= limit:
+                self._over = f"the budget of {limit:g} {name} is spent"
+                return True
+        return False
+
+    def _propose(self) -> Assignment | Turn:
+        while True:
+            number = len(self.study.trials)
+            proposal = self._proposer.propose(number, self.study.holds)
+            if proposal is None:
+                return self._give_up("the space holds no config that was not tried")
+            footprint = self._footprint(proposal.config)
+            seed = derive_seed(self._seed, "trial", number, 0)
+            if footprint is None or footprint.excess_bytes <= 0:
+                trial = self.study.start(
+                    proposal.config,
+                    proposal.sampled,
+                    role=proposal.role,
+                    seed=seed,
+                    footprint=footprint,
+                )
+                self._proposer.accept(proposal, trial)
+                self._refused = 0
+                self.watcher.on_start(trial)
+                return self._assignment(trial)
+            trial = self.study.refuse(
+                proposal.config,
+                proposal.sampled,
+                role=proposal.role,
+                seed=seed,
+                footprint=footprint,
+            )
+            self._proposer.accept(proposal, trial)
+            self._ended(trial)
+            self._refused += 1
+            if self._refused >= REFUSALS_IN_A_ROW:
+                return self._give_up(
+                    f"{self._refused} proposals in a row did not fit the card; the nearest one "
+                    f"{self._nearest()}"
+                )
+
+    def _nearest(self) -> str:
+        refused = [t for t in self.study.trials if t.state is State.INFEASIBLE and t.footprint]
+        nearest = min(refused, key=lambda t: t.footprint.excess_bytes if t.footprint else math.inf)
+        return nearest.outcome.reason if nearest.outcome else ""
+
+    def _give_up(self, why: str) -> Turn:
+        self._over, self.short = why, True
+        return Turn.OVER
+
+    def _assignment(self, trial: Trial) -> Assignment:
+        return Assignment(
+            number=trial.number,
+            config=trial.config,
+            seed=trial.seed,
+            attempt=self._deaths.get(trial.number, 0),
+            known_epochs=len(trial.reports),
+        )
+
+    def _replay(self, trial: Trial) -> None:
+        """Set the rungs to what they were."""
+        for report in trial.reports:
+            best = max(r.f1 for r in trial.reports[: report.epoch])
+            self._rungs.record(trial.config.family, trial.number, report.epoch, best)
+        if trial.state is State.COMPLETE and trial.best:
+            self._rungs.record_end(
+                trial.config.family, trial.number, trial.reports[-1].epoch, trial.best.f1
+            )
+
+    def _record_rung(self, trial: Trial, epoch: int) -> None:
+        if trial.best:
+            self._rungs.record(trial.config.family, trial.number, epoch, trial.best.f1)
+
+    def _goes_on(self, trial: Trial) -> bool:
+        return self._rungs.goes_on(trial.config.family, trial.number, trial.reports[-1].epoch)
+
+    def _prune(self, trial: Trial, device: str = "cpu", device_fraction: float = 0.0) -> None:
+        epoch = trial.reports[-1].epoch
+        reason = f"not among the best of its family at epoch {epoch}"
+        outcome = Outcome(
+            state=State.PRUNED, reason=reason, device=device, device_fraction=device_fraction
+        )
+        self.study.end(trial.number, outcome)
+        self._ended(trial)
+
+    def _ended(self, trial: Trial) -> None:
+        self._proposer.settle(trial)
+        if trial.state is not State.INFEASIBLE:  # which never had a folder
+            remove_checkpoint(self.study.trial_folder(trial.number))
+            self._keep_weights_of_the_best(trial)
+        self.watcher.on_end(trial)
+
+    def _keep_weights_of_the_best(self, ended: Trial) -> None:
+        if ended.state is State.COMPLETE:
+            self._kept.append(ended)
+            self._kept.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
+            dropped = self._kept[KEPT_WEIGHTS:]
+            self._kept = self._kept[:KEPT_WEIGHTS]
+        else:
+            dropped = [ended]
+        for trial in dropped:
+            remove_weights(self.study.trial_folder(trial.number))

@@ -1,0 +1,193 @@
+"""What a search shows while it runs: a live view in a terminal, a line an event elsewhere.
+
+It goes to standard error; standard output is for results. It computes nothing but the time left.
+"""
+
+import time
+from collections import Counter
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..spaces.configs import backbone_label
+from ..spaces.record import EpochReport, State
+from .plan import Plan, Watcher
+from .run import Encoding, Layout, Show
+from .study import Trial
+
+REDRAW_SECONDS = 0.5
+LINE_EVERY = 20  # percent of an encoding between two lines where there is no terminal
+
+
+class ProgressView:
+    """A `Show` for people."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._tasks: dict[str, object] = {}
+        self._said: dict[str, int] = {}
+        self._plan: Plan | None = None
+        self._began, self._drawn = time.monotonic(), 0.0
+        self._started_before = 0
+
+    @property
+    def show(self) -> Show:
+        """The hooks."""
+        return Show(
+            watcher=Watcher(self._on_start, self._on_epoch, self._on_end),
+            on_encoding=self._on_encoding,
+            on_encoded=self._on_encoded,
+            on_plan=self._on_plan,
+            on_tick=self._on_tick,
+        )
+
+    def __enter__(self) -> "ProgressView":
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the trials began."""
+        return time.monotonic() - self._began
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def _on_encoding(self, backbone: str, done: int, total: int) -> None:
+        label = backbone_label(backbone)
+        if self._live:
+            if backbone not in self._tasks:
+                self._tasks[backbone] = self._bars.add_task(f"encoding with {label}", total=total)
+            self._bars.update(self._tasks[backbone], completed=done)  # type: ignore[arg-type]
+            self._draw()
+            return
+        share = 100 * done // max(1, total)
+        if share // LINE_EVERY > self._said.get(backbone, -1):
+            self._said[backbone] = share // LINE_EVERY
+            self.say(f"encoding with {label}: {share} % of {total} tokens")
+
+    def _on_encoded(self, encoding: Encoding) -> None:
+        how = "encoded once" if encoding.made else "encoded before, and found"
+        label = backbone_label(encoding.backbone)
+        self.say(f"features: {encoding.tokens} tokens {how} with {label}, shared by all trials")
+
+    def _on_plan(self, plan: Plan, layout: Layout) -> None:
+        self._plan, self._began = plan, time.monotonic()
+        self._started_before = plan.started()
+        share = layout.resources.gpu_fraction
+        held = f"{share:g} of a GPU" if share else f"{layout.resources.cpus:g} CPU"
+        trials = "trial" if layout.slots == 1 else "trials"
+        self.say(f"running {layout.slots} {trials} at a time, each with {held}")
+
+    def _on_tick(self) -> None:
+        self._draw()
+
+    def _on_start(self, trial: Trial) -> None:
+        if self._live is None and trial.reports:
+            self.say(f"trial {trial.number} goes on after epoch {trial.reports[-1].epoch}")
+
+    def _on_epoch(self, trial: Trial, report: EpochReport) -> None:
+        """An epoch is no event of its own: the trial's end tells of it."""
+
+    def _on_end(self, trial: Trial) -> None:
+        if self._live is None:
+            self.say(describe(trial))
+
+    def _draw(self) -> None:
+        if self._live is None or time.monotonic() - self._drawn < REDRAW_SECONDS:
+            return
+        self._drawn = time.monotonic()
+        if self._plan is None:
+            self._live.update(self._bars, refresh=True)
+            return
+        trials = self._plan.study.trials
+        running = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("trial", "model", "epoch", "F1 so far"):
+            running.add_column(column, justify="left" if column == "model" else "right")
+        for trial in trials:
+            if trial.state is State.RUNNING:
+                best = f"{trial.best.f1:.3f}" if trial.best else ""
+                running.add_row(
+                    str(trial.number), trial.config.model, str(len(trial.reports)), best
+                )
+        self._live.update(Group(Text(summary(self._plan, self._left())), running), refresh=True)
+
+    def _left(self) -> str:
+        """Time left by the share of the budget that this run has spent, or ""."""
+        plan = self._plan
+        if plan is None:
+            return ""
+        elapsed = time.monotonic() - self._began
+        shares = []
+        if plan.budget.trials:
+            ended = sum(
+                t.state in (State.COMPLETE, State.PRUNED, State.FAILED) for t in plan.study.trials
+            )
+            wanted = plan.budget.trials - self._started_before
+            if wanted > 0:
+                shares.append((ended - self._started_before) / wanted)
+        if plan.budget.wall_hours:
+            shares.append(elapsed / 3600 / plan.budget.wall_hours)
+        if plan.budget.card_hours:
+            shares.append(plan.study.card_hours() / plan.budget.card_hours)
+        share = max(shares, default=0.0)
+        if share <= 0.02 or elapsed < 5:
+            return ""
+        seconds = elapsed * (1 - min(share, 1.0)) / share
+        return f"about {duration(seconds)} left"
+
+
+def summary(plan: Plan, left: str) -> str:
+    """One line: trials by state, the best F1, what was spent, the time left."""
+    trials = plan.study.trials
+    counts = Counter(trial.state for trial in trials)
+    parts = [f"{counts[state]} {state}" for state in State if counts[state]]
+    complete = [t for t in trials if t.state is State.COMPLETE and t.best]
+    best = max(complete, key=lambda t: t.best.f1 if t.best else 0.0, default=None)
+    if best is not None and best.best is not None:
+        parts.append(f"best F1 {best.best.f1:.3f} ({best.config.model}, trial {best.number})")
+    parts.append(f"{plan.study.card_hours():.3g} card hours")
+    return " · ".join([*parts, *([left] if left else [])])
+
+
+def describe(trial: Trial) -> str:
+    """One line about a trial that has ended."""
+    name = f"trial {trial.number} {trial.config.model}"
+    match trial.state:
+        case State.COMPLETE | State.PRUNED if trial.best:
+            hours = f", {trial.card_hours:.3g} card hours" if trial.footprint else ""
+            epochs = len(trial.reports)
+            many = "epoch" if epochs == 1 else "epochs"
+            return f"{name} {trial.state}: F1 {trial.best.f1:.3f} in {epochs} {many}{hours}"
+        case _:
+            return f"{name} {trial.state}: {trial.outcome.reason if trial.outcome else ''}"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people.
+
+    >>> duration(42), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

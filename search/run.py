@@ -1,0 +1,213 @@
+"""Run a prepared search: encode what is shared, set up the plan, and let the engine work.
+
+Between `prepare`, which checks, and the command line, which shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+import torch
+
+from ..spaces.configs import Config
+from ..spaces.record import Footprint
+from ..trainables.assignment import Materials, TrainingSettings
+from ..trainables.card.cards import gpu_fraction
+from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
+from ..trainables.models.backbones import load_backbone, load_config
+from ..trainables.notes.cache import cache_dir, read_meta
+from ..trainables.notes.features import encode_features, fastest_precision, token_lengths
+from ..trainables.notes.split import Part
+from ..trainables.notes.tokens import encode_tokens
+from ..trainables.training.batches import Ragged
+from .executor.ray import Machine, Resources, engine, look_around, run_plan
+from .launch import ETA, LaunchError, Prepared, elapsed_clock
+from .plan import Plan, Watcher
+from .rungs import Rungs, rung_epochs
+from .sampling import Proposer
+
+CONTEXT_BYTES = 500 * 1024**2  # a CUDA context on the host's device: it counts in how many share it
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many trials run at once, and what each holds."""
+
+    slots: int
+    resources: Resources
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One backbone's encoding of the corpus, as it is shown."""
+
+    backbone: str
+    tokens: int
+    made: bool  # just now; False: it was there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What the command line wants to be told."""
+
+    watcher: Watcher
+    on_encoding: Callable[[str, int, int], None]  # backbone, tokens done, tokens in all
+    on_encoded: Callable[[Encoding], None]
+    on_plan: Callable[[Plan, Layout], None]
+    on_tick: Callable[[], None]
+
+
+def lay_out(prepared: Prepared) -> Layout:
+    """Slots and shares: as many trials as the devices hold under the card, or the CPUs."""
+    machine = look_around()
+    request, card = prepared.request, prepared.card
+    if machine.gpus and card:
+        share = gpu_fraction(card, min(machine.gpu_bytes), CONTEXT_BYTES)
+        slots = int(1 / share) * int(machine.gpus)
+    elif machine.gpus:
+        share, slots = 1.0, int(machine.gpus)
+    else:
+        share, slots = 0.0, machine.cpus
+    slots = request.slots or slots
+    cpus = max(1, machine.cpus // slots) if slots <= machine.cpus else machine.cpus / slots
+    return Layout(slots, Resources(cpus, share), machine)
+
+
+def run_search(prepared: Prepared, show: Show) -> Plan:
+    """Encode, plan and run; the study is closed at the end, whatever happens.
+
+    Raises:
+        LaunchError: a budget that cannot be measured here.
+        KeyboardInterrupt: Ctrl-C; the study can be continued.
+        EngineError: Ray could not be started or reached.
+    """
+    study = prepared.study
+    try:
+        layout = lay_out(prepared)
+        if prepared.budget.gpu_hours is not None and not layout.machine.gpus:
+            raise LaunchError(["--gpu-hours needs a GPU to measure: use --wall-hours here"])
+        materials, footprint = _encode(prepared, show)
+        settings = prepared.settings
+        epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
+        single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
+        plan = Plan(
+            study,
+            Proposer(
+                prepared.space,
+                sampler=settings.sampler,
+                seed=settings.seed,
+                objective=settings.objective,
+                trials=study.trials,
+                values=study.values,
+            ),
+            footprint,
+            Rungs(epochs if settings.rungs and single else (), ETA),
+            prepared.budget,
+            seed=settings.seed,
+            elapsed_hours=elapsed_clock(),
+            watcher=show.watcher,
+        )
+        show.on_plan(plan, layout)
+        with engine(
+            cpus=layout.machine.cpus, gpus=layout.machine.gpus, address=prepared.request.address
+        ):
+            run_plan(
+                plan,
+                prepared.corpus,
+                materials,
+                slots=layout.slots,
+                resources=layout.resources,
+                on_tick=show.on_tick,
+            )
+        return plan
+    finally:
+        study.close()
+
+
+def _encode(
+    prepared: Prepared, show: Show
+) -> tuple[Materials, Callable[[Config], Footprint | None]]:
+    """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
+    settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
+    confidential = cache_dir(prepared.request.store)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = settings.precision
+    if precision == "auto":
+        precision = fastest_precision(device)
+    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
+
+    @cache
+    def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
+        folder = encode_tokens(
+            corpus, confidential, vocabulary=vocabulary, max_tokens=settings.max_tokens
+        )
+        lengths = Ragged.open(folder).lengths
+        size = cast("int", read_meta(folder)["vocabulary"])
+        return Workload(lengths, training, validation), size
+
+    shapes, workloads = {}, {}
+    for name in settings.backbones:
+        shapes[name] = _shape(name)
+        lengths = token_lengths(corpus, name, settings.max_tokens)
+        workloads[name] = Workload(lengths, training, validation)
+    footprinter = None
+    if card is not None:
+        footprinter = Footprinter(
+            card,
+            classes=len(corpus.label_names),
+            max_tokens=settings.max_tokens,
+            batch_limit=settings.batch_limit,
+            backbones=shapes,
+            backbone_workloads=workloads,
+            scratch_workload=scratch_workload,
+        )
+    features = {}
+    for name in settings.backbones:
+        if footprinter and card and footprinter.encoding_peak_bytes(name) > card.limit_bytes:
+            continue  # the frozen backbone itself does not fit: its heads are infeasible
+        folder, made = encode_features(
+            corpus,
+            load_backbone(name, confidential),
+            confidential,
+            max_tokens=settings.max_tokens,
+            precision=precision,
+            device=device,
+            progress=lambda done, total, name=name: show.on_encoding(name, done, total),
+        )
+        features[name] = folder
+        show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
+    materials = Materials(
+        settings=TrainingSettings(
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            batch_limit=settings.batch_limit,
+            max_tokens=settings.max_tokens,
+        ),
+        trials_dir=prepared.study.trial_folder(0).parent.resolve(),
+        cache=confidential.resolve(),
+        features={name: folder.resolve() for name, folder in features.items()},
+    )
+    return materials, footprinter or _no_footprint
+
+
+def _no_footprint(config: Config) -> Footprint | None:
+    """Without a card nothing is modelled."""
+    del config
+    return None
+
+
+def _shape(name: str) -> BackboneShape:
+    """A backbone from its configuration alone."""
+    from transformers import AutoModel
+
+    config = load_config(name)
+
+    def build() -> Any:
+        try:
+            return AutoModel.from_config(config, add_pooling_layer=False)
+        except TypeError:  # an architecture without a pooler
+            return AutoModel.from_config(config)
+
+    return BackboneShape(name, config.hidden_size, build)

@@ -1,0 +1,58 @@
+"""Where the weaker trials of a family stop: asynchronous successive halving in whole numbers.
+
+A rung is an epoch at which a trial is judged against what its family has recorded there (Li et al.
+2020, the stopping variant). Pure arithmetic: no clock, no Ray, no randomness.
+"""
+
+from collections import defaultdict
+
+
+def rung_epochs(*, first: int, last: int, eta: int) -> tuple[int, ...]:
+    """Epochs at which a trial is judged: `first`, `first * eta`, ... below `last`.
+
+    At the last epoch there is nothing left to save, so it is no rung.
+
+    >>> rung_epochs(first=1, last=30, eta=3), rung_epochs(first=1, last=1, eta=3)
+    ((1, 3, 9, 27), ())
+    """
+    if eta < 2:
+        raise ValueError(f"each rung keeps one trial in eta, so eta must be at least 2; got {eta=}")
+    if not 1 <= first <= last:
+        raise ValueError(f"rungs need 1 <= first <= last, in epochs; got {first=} and {last=}")
+    rungs: list[int] = []
+    epoch = first
+    while epoch < last:
+        rungs.append(epoch)
+        epoch *= eta
+    return tuple(rungs)
+
+
+class Rungs:
+    """What each family has recorded at each rung, and who goes on."""
+
+    def __init__(self, epochs: tuple[int, ...], eta: int) -> None:
+        self.epochs, self.eta = epochs, eta
+        self._scores: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+
+    def record(self, family: str, trial: int, epoch: int, score: float) -> None:
+        """Note the trial's best score up to this rung."""
+        if epoch in self.epochs:
+            self._scores[family, epoch][trial] = score
+
+    def record_end(self, family: str, trial: int, epoch: int, score: float) -> None:
+        """A trial that completed at `epoch` stands at every later rung with its final score."""
+        for rung in self.epochs:
+            if rung > epoch:
+                self._scores[family, rung][trial] = score
+
+    def goes_on(self, family: str, trial: int, epoch: int) -> bool:
+        """Whether the trial is in the best of `eta` of its family at this rung, ties included.
+
+        The best recorded so far always goes on, so a family's first trial does.
+        """
+        scores = self._scores.get((family, epoch))
+        if scores is None or trial not in scores:
+            return True
+        places = max(1, len(scores) // self.eta)
+        better = sum(score > scores[trial] for score in scores.values())
+        return better < places

@@ -1,0 +1,219 @@
+"""What to try next: Optuna's samplers over a view of the study that is made for them.
+
+The view is an Optuna study in memory. A proposal can be thrown away there without a record, which
+keeps duplicates out of the real study; and what a sampler must not take for good (infeasible and
+failed trials, controls) is told to it in the form that it reads rightly. The sampler's randomness
+depends on (study seed, trial number, try) alone, so a resumed study does not repeat itself.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ..spaces.catalogue import Space
+from ..spaces.configs import Config
+from ..spaces.record import EXCESS_CONSTRAINT, Role, State
+from ..spaces.seeds import derive_seed
+from .study import OBJECTIVES, Trial
+
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "nsga2")
+UNCONDITIONAL_ONLY = {
+    "gp": "models only the parameters that all branches share, and samples the rest at random",
+    "cmaes": "models only numbers that every configuration has, and samples the rest at random",
+}
+STARTUP_TRIALS = 10  # random proposals before TPE trusts its model
+POPULATION = 20  # of NSGA-II: small, because small studies are the rule here
+TRIES = 100  # proposals for one trial before the space is held for exhausted
+RANDOM_TRIES = 50  # of them, the last ones are random: a sampler may insist on what it knows
+
+
+class SpaceError(ValueError):
+    """The space cannot be searched as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A config that no trial has had, with what the sampler knows about it."""
+
+    config: Config
+    role: Role
+    sampled: FrozenTrial  # parameters, distributions and the sampler's notes
+    live: optuna.Trial | None  # in the view; None for a control, which the sampler never sees
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """A sampler of this name, fresh: its only state is the seed and what the view holds."""
+    seed %= 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match name:
+            case "tpe":
+                return TPESampler(n_startup_trials=STARTUP_TRIALS, group=True, seed=seed)
+            case "random":
+                return RandomSampler(seed=seed)
+            case "gp":
+                return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+            case "cmaes":
+                return CmaEsSampler(
+                    seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False
+                )
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=POPULATION)
+    raise SpaceError(f"a sampler is one of {list(SAMPLERS)}; got {name!r}")
+
+
+def is_conditional(space: Space, probes: int = 64) -> bool:
+    """Whether some parameters exist only under a choice of others, found by trying."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    seen = set()
+    for _ in range(probes):
+        trial = study.ask()
+        space.suggest(trial)
+        seen.add(frozenset(trial.params))
+    return len(seen) > 1
+
+
+def check_sampler(name: str, space: Space, objective: Sequence[str]) -> None:
+    """Refuse a sampler that would quietly search at random.
+
+    Raises:
+        SpaceError: it cannot model this space, or these objectives.
+    """
+    if name not in SAMPLERS:
+        raise SpaceError(f"a sampler is one of {list(SAMPLERS)}; got {name!r}")
+    if name in UNCONDITIONAL_ONLY and is_conditional(space):
+        raise SpaceError(
+            f"the sampler {name!r} {UNCONDITIONAL_ONLY[name]}, and the space {space.name!r} is "
+            "conditional: use --sampler tpe, or a space whose parameters always exist"
+        )
+    if name == "cmaes" and len(objective) > 1:
+        raise SpaceError("the sampler 'cmaes' has one objective; use tpe, gp or nsga2 for two")
+
+
+class Proposer:
+    """Proposes configs: controls, then references, then what the sampler says."""
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        sampler: str,
+        seed: int,
+        objective: Sequence[str],
+        trials: Sequence[Trial],
+        values: Callable[[Trial], list[float]],
+    ) -> None:
+        self._space, self._sampler, self._seed = space, sampler, seed
+        self._single, self._values = len(objective) == 1, values
+        self._view = optuna.create_study(directions=[OBJECTIVES[name] for name in objective])
+        self._live: dict[int, optuna.Trial] = {}  # trial number -> in the view
+        self._hashes = {trial.config_hash for trial in trials}
+        roles = [trial.role for trial in trials]
+        known = {trial.config for trial in trials}
+        self._controls = [c for c in space.controls if c not in known]
+        self._references = list(space.references[roles.count(Role.REFERENCE) :])
+        for trial in trials:
+            self._restore(trial)
+
+    def propose(self, number: int, is_known: Callable[[Config], bool]) -> Proposal | None:
+        """A config for trial `number` that `is_known` does not know; None where none is left.
+
+        Raises:
+            SpaceError: the space's own function failed.
+        """
+        if self._controls:
+            empty = create_trial(state=TrialState.RUNNING)
+            return Proposal(self._controls.pop(0), Role.CONTROL, empty, None)
+        while self._references:
+            proposal = self._ask(number, 0, self._sampler, self._references.pop(0))
+            if not is_known(proposal.config):
+                return proposal
+            self._drop(proposal)
+        for attempt in range(1, TRIES + 1):
+            insists = attempt > TRIES - RANDOM_TRIES
+            proposal = self._ask(number, attempt, "random" if insists else self._sampler, None)
+            if not is_known(proposal.config):
+                return proposal
+            self._drop(proposal)
+        return None
+
+    def accept(self, proposal: Proposal, trial: Trial) -> None:
+        """The proposal has become this trial."""
+        if proposal.live is not None:
+            self._live[trial.number] = proposal.live
+
+    def settle(self, trial: Trial) -> None:
+        """Tell the sampler how the trial ended."""
+        live = self._live.pop(trial.number, None)
+        if live is None:
+            return
+        if trial.footprint:
+            live.set_constraint(EXCESS_CONSTRAINT, trial.footprint.excess_bytes / 2**20)
+        match trial.state:
+            case State.COMPLETE:
+                self._view.tell(live, self._values(trial))
+            case State.PRUNED:
+                if self._single:
+                    for report in trial.reports:
+                        live.report(report.f1, report.epoch)
+                self._view.tell(live, state=TrialState.PRUNED)
+            case State.INFEASIBLE:  # the constraint says why; a value would pollute what is good
+                self._view.tell(live, state=TrialState.PRUNED)
+            case _:
+                self._view.tell(live, state=TrialState.FAIL)
+
+    def _ask(
+        self, number: int, attempt: int, sampler: str, fixed: Mapping[str, Any] | None
+    ) -> Proposal:
+        self._view.sampler = make_sampler(
+            sampler, derive_seed(self._seed, "sampler", number, attempt)
+        )
+        if fixed is not None:
+            self._view.enqueue_trial(dict(fixed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            live = self._view.ask()
+            try:
+                config = self._space.suggest(live)
+            except Exception as error:
+                raise SpaceError(
+                    f"the space {self._space.name!r} failed: {type(error).__name__}: {error}"
+                ) from error
+        role = Role.SEARCH if fixed is None else Role.REFERENCE
+        return Proposal(config, role, self._view.get_trials(deepcopy=False)[live.number], live)
+
+    def _drop(self, proposal: Proposal) -> None:
+        if proposal.live is not None:
+            self._view.tell(proposal.live, state=TrialState.FAIL)
+
+    def _restore(self, trial: Trial) -> None:
+        """Put a trial of the stored study into the view."""
+        if trial.role is Role.CONTROL:
+            return
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=trial.sampled.params,
+            distributions=trial.sampled.distributions,
+            system_attrs={
+                key: value
+                for key, value in trial.sampled.system_attrs.items()
+                if not key.startswith("constraints")
+            },
+        )
+        self._view.add_trial(template)
+        stored = self._view.get_trials(deepcopy=False)[-1]
+        self._live[trial.number] = optuna.Trial(self._view, stored._trial_id)
+        if trial.state is not State.RUNNING:
+            self.settle(trial)

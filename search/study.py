@@ -1,0 +1,344 @@
+"""A study on disk: the truth about its trials, as an Optuna study in a journal file.
+
+Every trial is here with its config, curve, footprint and honest end. The sampler does not read it
+directly (see `sampling`): what may mislead a sampler is decided there, not here. One process holds
+a study at a time.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ..spaces import record
+from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
+from ..spaces.record import EpochReport, Footprint, Outcome, Role, State
+from .journal import JournalFile
+
+LOCK_NAME = "lock"
+TRIALS_FOLDER = "trials"
+OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
+_OPTUNA_STATES = {
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.INFEASIBLE: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+
+
+class StudyError(ValueError):
+    """The study cannot be created, opened or continued; the message says what to do."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One trial as the study holds it."""
+
+    number: int
+    config: Config
+    config_hash: str
+    role: Role
+    seed: int
+    footprint: Footprint | None
+    sampled: FrozenTrial  # parameters and distributions as the sampler knows them
+    reports: list[EpochReport] = field(default_factory=list)
+    outcome: Outcome | None = None
+    storage_id: int = -1
+
+    @property
+    def state(self) -> State:
+        """Running until its outcome is known."""
+        return self.outcome.state if self.outcome else State.RUNNING
+
+    @property
+    def best(self) -> EpochReport | None:
+        """The epoch of the score: the highest F1, the earliest of equals."""
+        return max(self.reports, key=lambda r: (r.f1, -r.epoch), default=None)
+
+    @property
+    def card_hours(self) -> float:
+        """Modelled hours of all epochs paid, encoding included; 0 where nothing is modelled."""
+        return self.footprint.card_hours(len(self.reports)) if self.footprint else 0.0
+
+    @property
+    def gpu_hours(self) -> float:
+        """Measured hours of the share of a GPU that it held; 0 without one."""
+        share = self.outcome.device_fraction if self.outcome else 0.0
+        return share * sum(r.wall_seconds for r in self.reports) / 3600
+
+
+class Study:
+    """An open study: its trials in memory, every change written before it is acted on."""
+
+    def __init__(self, folder: Path, lock: FileLock) -> None:
+        self.folder, self.name = folder, folder.name
+        self._lock = lock
+        self._journal = JournalFile(folder / record.JOURNAL_NAME)
+        self._storage = JournalStorage(self._journal)
+        self.trials: list[Trial] = []
+        self._by_hash: dict[str, int] = {}
+        self._id = -1
+
+    @classmethod
+    def create(cls, store: Path, name: str, manifest: Mapping[str, Any]) -> "Study":
+        """Make a new study.
+
+        Raises:
+            StudyError: the name is taken, is no name, or its folder cannot be written.
+        """
+        folder = _folder(store, name)
+        if exists(store, name):
+            raise StudyError(
+                f"the study {name!r} exists in {store}: continue it with --resume, or choose "
+                "another --study name"
+            )
+        study = cls._held(folder)
+        directions = [OBJECTIVES[objective] for objective in manifest["objective"]]
+        study._id = study._storage.create_new_study(directions, name)
+        study._storage.set_study_user_attr(study._id, record.MANIFEST_KEY, dict(manifest))
+        study._journal.sync()
+        return study
+
+    @classmethod
+    def open(cls, store: Path, name: str) -> "Study":
+        """Open an existing study to continue it.
+
+        Raises:
+            StudyError: there is no such study, or another process holds it.
+        """
+        folder = _folder(store, name)
+        if not exists(store, name):
+            there = ", ".join(names(store)) or "none"
+            raise StudyError(f"there is no study {name!r} in {store}; studies there: {there}")
+        study = cls._held(folder)
+        study._id = study._storage.get_study_id_from_name(name)
+        for stored in study._storage.get_all_trials(study._id, deepcopy=False):
+            study._remember(_read_trial(stored))
+        return study
+
+    @classmethod
+    def _held(cls, folder: Path) -> "Study":
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = FileLock(folder / LOCK_NAME)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StudyError(
+                f"the study {folder.name!r} is being searched by {_holder(folder)}: wait for it, "
+                "or end it and use --resume"
+            ) from error
+        except OSError as error:
+            raise StudyError(f"the store {folder.parent} cannot be written: {error}") from error
+        (folder / f"{LOCK_NAME}.holder").write_text(
+            f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8"
+        )
+        return cls(folder, lock)
+
+    def close(self) -> None:
+        """Write everything to disk and let others open the study."""
+        self._journal.close()
+        self._lock.release()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was asked when the study was made."""
+        return self._storage.get_study_user_attrs(self._id)[record.MANIFEST_KEY]
+
+    def holds(self, config: Config) -> bool:
+        """Whether a trial of this config exists, whatever became of it."""
+        return config_hash(config) in self._by_hash
+
+    def start(
+        self,
+        config: Config,
+        sampled: FrozenTrial,
+        *,
+        role: Role,
+        seed: int,
+        footprint: Footprint | None,
+    ) -> Trial:
+        """Record a trial that is about to run, in one write."""
+        return self._add(config, sampled, role, seed, footprint, outcome=None)
+
+    def refuse(
+        self, config: Config, sampled: FrozenTrial, *, role: Role, seed: int, footprint: Footprint
+    ) -> Trial:
+        """Record a config that the card could not hold: its excess, and no score."""
+        excess, limit = footprint.excess_bytes / 2**20, footprint.limit_bytes / 2**20
+        outcome = Outcome(
+            state=State.INFEASIBLE,
+            reason=f"needs {footprint.peak_bytes / 2**20:.0f} MiB, {excess:.0f} MiB more than the "
+            f"{limit:.0f} MiB that the card leaves",
+        )
+        return self._add(config, sampled, role, seed, footprint, outcome)
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Record an epoch; False where the study holds it already."""
+        trial = self.trials[number]
+        if report.epoch <= len(trial.reports):
+            return False
+        key = f"{record.EPOCH_KEY}{report.epoch}"
+        self._storage.set_trial_user_attr(trial.storage_id, key, report.to_dict())
+        trial.reports.append(report)
+        return True
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """Record how a trial ended. The state is written last: with it, the trial is finished."""
+        trial = self.trials[number]
+        best = trial.best
+        outcome = Outcome(**{**asdict(outcome), "best_epoch": best.epoch if best else 0})
+        single = len(self.objective) == 1
+        if single and outcome.state in (State.COMPLETE, State.PRUNED):
+            for report in trial.reports:
+                self._storage.set_trial_intermediate_value(
+                    trial.storage_id, report.epoch, report.f1
+                )
+        self._storage.set_trial_user_attr(trial.storage_id, record.OUTCOME_KEY, outcome.to_dict())
+        trial.outcome = outcome
+        values = self.values(trial) if outcome.state is State.COMPLETE else None
+        self._storage.set_trial_state_values(
+            trial.storage_id, _OPTUNA_STATES[outcome.state], values
+        )
+
+    @property
+    def objective(self) -> list[str]:
+        """The objectives by name."""
+        return list(self.manifest["objective"])
+
+    def values(self, trial: Trial) -> list[float]:
+        """The trial's objective values."""
+        score = trial.best.f1 if trial.best else float("nan")
+        known = {"f1": score, "card-hours": trial.card_hours}
+        return [known[objective] for objective in self.objective]
+
+    def card_hours(self) -> float:
+        """Modelled hours spent: every epoch paid, and each backbone's encoding once."""
+        encodings: dict[str, float] = {}
+        hours = 0.0
+        for trial in self.trials:
+            if trial.footprint and trial.reports:
+                hours += trial.footprint.card_hours_marginal(len(trial.reports))
+                backbone = getattr(trial.config, "backbone", "")
+                encodings[backbone] = trial.footprint.encoding_seconds / 3600
+        return hours + sum(encodings.values())
+
+    def trial_folder(self, number: int) -> Path:
+        """Where the trial's checkpoint and weights lie."""
+        return self.folder / TRIALS_FOLDER / f"{number:05d}"
+
+    def _add(
+        self,
+        config: Config,
+        sampled: FrozenTrial,
+        role: Role,
+        seed: int,
+        footprint: Footprint | None,
+        outcome: Outcome | None,
+    ) -> Trial:
+        attributes: dict[str, Any] = {
+            record.CONFIG_KEY: config_to_dict(config),
+            record.CONFIG_HASH_KEY: config_hash(config),
+            record.ROLE_KEY: role.value,
+            record.FAMILY_KEY: config.family,
+            record.SEED_KEY: seed,
+            record.FOOTPRINT_KEY: asdict(footprint) if footprint else None,
+        }
+        system = _portable(sampled.system_attrs)
+        if outcome:
+            attributes[record.OUTCOME_KEY] = outcome.to_dict()
+        template = create_trial(
+            state=TrialState.PRUNED if outcome else TrialState.RUNNING,
+            params=sampled.params,
+            distributions=sampled.distributions,
+            user_attrs=attributes,
+            system_attrs=system,
+            constraints=(
+                {record.EXCESS_CONSTRAINT: footprint.excess_bytes / 2**20} if footprint else None
+            ),
+        )
+        storage_id = self._storage.create_new_trial(self._id, template)
+        number = self._storage.get_trial_number_from_id(storage_id)
+        trial = Trial(
+            number=number,
+            config=config,
+            config_hash=attributes[record.CONFIG_HASH_KEY],
+            role=role,
+            seed=seed,
+            footprint=footprint,
+            sampled=template,
+            outcome=outcome,
+            storage_id=storage_id,
+        )
+        self._remember(trial)
+        return trial
+
+    def _remember(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self._by_hash[trial.config_hash] = trial.number
+
+
+def exists(store: Path, name: str) -> bool:
+    """Whether the store has a study of this name."""
+    journal = store / name / record.JOURNAL_NAME
+    return journal.exists() and journal.stat().st_size > 0
+
+
+def names(store: Path) -> list[str]:
+    """The studies of a store."""
+    return sorted(p.parent.name for p in store.glob(f"*/{record.JOURNAL_NAME}"))
+
+
+def _folder(store: Path, name: str) -> Path:
+    if not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n"):
+        raise StudyError(
+            "a study's name becomes a folder: no slashes, and not beginning with '.' or '-'; "
+            f"got {name!r}"
+        )
+    return store / name
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / f"{LOCK_NAME}.holder").read_text(encoding="utf-8")
+    except OSError:
+        return "another process"
+
+
+def _portable(system: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampler's own notes, less CMA-ES's, which are pickled: a study is data alone."""
+    left_out = ("cma:", "sepcma:", "cmawm:", "constraints")
+    return {key: value for key, value in system.items() if not key.startswith(left_out)}
+
+
+def _read_trial(stored: FrozenTrial) -> Trial:
+    attributes = stored.user_attrs
+    footprint, outcome = attributes[record.FOOTPRINT_KEY], attributes.get(record.OUTCOME_KEY)
+    epochs = sum(key.startswith(record.EPOCH_KEY) for key in attributes)
+    if outcome is not None and not stored.state.is_finished():
+        outcome = None  # killed between the two writes of its end: it is ended again
+    return Trial(
+        number=stored.number,
+        config=config_from_dict(attributes[record.CONFIG_KEY]),
+        config_hash=attributes[record.CONFIG_HASH_KEY],
+        role=Role(attributes[record.ROLE_KEY]),
+        seed=attributes[record.SEED_KEY],
+        footprint=Footprint(**footprint) if footprint else None,
+        sampled=stored,
+        reports=[
+            EpochReport(**attributes[f"{record.EPOCH_KEY}{epoch}"])
+            for epoch in range(1, epochs + 1)
+        ],
+        outcome=Outcome(**{**outcome, "state": State(outcome["state"])}) if outcome else None,
+        storage_id=stored._trial_id,
+    )
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,163 @@
+"""Run one assignment: choose the network and its inputs, train, keep its state on disk.
+
+Everything that one trial does on a worker, as a plain generator without Ray. It raises nothing that
+a trial can cause: one that diverges or crashes ends as failed, with a reason that quotes no note.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from ..spaces.configs import BaselineConfig, Config, HeadConfig, ScratchConfig, config_hash
+from ..spaces.record import EpochReport, Outcome, State
+from .assignment import Assignment, Materials
+from .models.baselines import fit_baseline
+from .models.classifier import HeadModel
+from .models.scratch import ScratchModel
+from .notes.cache import read_meta
+from .notes.corpus import Corpus
+from .notes.split import Part
+from .notes.tokens import encode_tokens
+from .training.batches import Ragged
+from .training.checkpoints import BEST, load_checkpoint, save_checkpoint, write_tensors
+from .training.loop import DivergedError, Task, train
+from .training.metrics import score
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An epoch's report, the trial's end, or both at once."""
+
+    report: EpochReport | None
+    outcome: Outcome | None = None
+
+
+def run_trial(
+    assignment: Assignment,
+    corpus: Corpus,
+    materials: Materials,
+    *,
+    device: torch.device,
+    device_fraction: float,
+) -> Iterator[Step]:
+    """Yield the trial's steps; the last one carries its outcome."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+    def ended(state: State, reason: str) -> Outcome:
+        return Outcome(state=state, reason=reason, device=where, device_fraction=device_fraction)
+
+    try:
+        if isinstance(assignment.config, BaselineConfig):
+            yield Step(_baseline(assignment, corpus), ended(State.COMPLETE, "fitted"))
+            return
+        for report, reason in _network(assignment, corpus, materials, device):
+            yield Step(report, ended(State.COMPLETE, reason) if reason else None)
+    except DivergedError as error:
+        yield Step(None, ended(State.FAILED, str(error)))
+    except Exception as error:
+        yield Step(None, ended(State.FAILED, crash_reason(error)))
+
+
+def crash_reason(error: BaseException) -> str:
+    """What crashed and where, without the message: it might quote a note."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if f"{Path(__file__).parent}" in f.filename] or frames
+    where = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"crashed: {type(error).__name__}{where}"
+
+
+def _network(
+    assignment: Assignment, corpus: Corpus, materials: Materials, device: torch.device
+) -> Iterator[tuple[EpochReport, str]]:
+    """Train the assignment's network; epochs that only the checkpoint knows are told first."""
+    config = cast("HeadConfig | ScratchConfig", assignment.config)
+    folder = materials.trials_dir / f"{assignment.number:05d}"
+    identity = config_hash(config)
+    build, inputs = network_of(config, corpus, materials)
+    task = Task(
+        inputs=inputs,
+        labels=corpus.labels,
+        classes=len(corpus.label_names),
+        training=corpus.indices(Part.TRAIN),
+        validation=corpus.indices(Part.VALIDATION),
+    )
+    checkpoint = load_checkpoint(folder, identity)
+    epochs = train(
+        build,
+        task,
+        config.optimisation,
+        materials.settings,
+        seed=assignment.seed,
+        device=device,
+        checkpoint=checkpoint,
+    )
+    stored = checkpoint.reports if checkpoint else ()
+    for report in stored[assignment.known_epochs :]:
+        yield report, ""
+    trained = False
+    for epoch in epochs:
+        trained = True
+        if epoch.is_best and materials.settings.keep_weights:
+            write_tensors(folder / BEST, epoch.weights(), {"config_hash": identity})
+        save_checkpoint(folder, epoch.checkpoint(identity))
+        yield epoch.report, epoch.ended
+    if not trained and stored:  # killed after the last epoch, before its end was recorded
+        yield stored[-1], "all epochs were trained before it was resumed"
+
+
+def network_of(
+    config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Materials
+) -> tuple[Callable[[], nn.Module], Ragged]:
+    """How to build the config's network, and the notes as it reads them."""
+    classes = len(corpus.label_names)
+    limit = materials.settings.max_tokens
+    if isinstance(config, HeadConfig):
+        inputs = _open(materials.features[config.backbone])
+        return lambda: HeadModel(inputs.width, classes, config), inputs
+    folder = encode_tokens(corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit)
+    vocabulary = cast("int", read_meta(folder)["vocabulary"])
+    return lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder)
+
+
+@lru_cache(maxsize=16)
+def _open(folder: Path) -> Ragged:
+    """Map a folder once a process: a warm worker opens nothing twice."""
+    return Ragged.open(folder)
+
+
+def _baseline(assignment: Assignment, corpus: Corpus) -> EpochReport:
+    """Fit a baseline and score it as one epoch."""
+    config: Config = assignment.config
+    wall, cpu = time.perf_counter(), time.process_time()
+    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
+    fitted = fit_baseline(
+        cast("BaselineConfig", config),
+        [corpus.texts[i] for i in training],
+        corpus.labels[training],
+        assignment.seed % 2**32,
+        len(corpus.label_names),
+    )
+    scores = score(
+        fitted.predict_proba([corpus.texts[i] for i in validation]), corpus.labels[validation]
+    )
+    learned = score(
+        fitted.predict_proba([corpus.texts[i] for i in training]), corpus.labels[training]
+    )
+    return EpochReport(
+        epoch=1,
+        f1=scores.f1,
+        accuracy=scores.accuracy,
+        precision=scores.precision,
+        recall=scores.recall,
+        validation_loss=scores.loss,
+        train_loss=learned.loss,
+        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+    )

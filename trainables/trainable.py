@@ -1,0 +1,80 @@
+"""The Ray Tune Trainable around a trial: one step an epoch, and a worker that stays warm.
+
+It turns assignments into steps and steps into results, both as JSON text, and nothing else: what a
+trial does stands in `runner`, which needs no Ray.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import ray
+import torch
+from ray.tune import Trainable
+from threadpoolctl import threadpool_limits
+
+from ..spaces.record import EpochReport, Outcome, State
+from .assignment import Assignment, Materials
+from .notes.corpus import Corpus
+from .runner import Step, run_trial
+
+ASSIGNMENT, STEP = "assignment", "step"  # keys of Tune's config and of its results
+
+
+class HeadhuntTrainable(Trainable):
+    """Runs assignments one after the other in the same process."""
+
+    def setup(self, config: dict[str, Any], corpus: Corpus, materials: Materials) -> None:
+        """Take what all trials of the study share, and the first assignment."""
+        self._corpus, self._materials = corpus, materials
+        resources = self.trial_resources.required_resources if self.trial_resources else {}
+        cpus = max(1, int(resources.get("CPU", 1)))
+        torch.set_num_threads(cpus)  # one thread a CPU: more made trials 10 to 100 times slower
+        self._limits = threadpool_limits(cpus)
+        self._fraction = float(resources.get("GPU", 0.0))
+        self._device = torch.device("cuda" if self._fraction and ray.get_gpu_ids() else "cpu")
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next assignment on this warm worker."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch.
+
+        Never `done`: Tune would end the trial without showing its last result to the scheduler.
+        """
+        return {STEP: step_to_json(next(self._steps))}
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # what the trial before held is not this one's
+        self._steps: Iterator[Step] = run_trial(
+            Assignment.from_json(config[ASSIGNMENT]),
+            self._corpus,
+            self._materials,
+            device=self._device,
+            device_fraction=self._fraction,
+        )
+
+
+def step_to_json(step: Step) -> str:
+    """A step as text; `step_from_json` is its inverse."""
+    return json.dumps(
+        {
+            "report": step.report.to_dict() if step.report else None,
+            "outcome": asdict(step.outcome) if step.outcome else None,
+        }
+    )
+
+
+def step_from_json(text: str) -> Step:
+    """The step that `step_to_json` wrote."""
+    stored = json.loads(text)
+    outcome = stored["outcome"]
+    return Step(
+        EpochReport(**stored["report"]) if stored["report"] else None,
+        Outcome(**{**outcome, "state": State(outcome["state"])}) if outcome else None,
+    )
