@@ -126,6 +126,7 @@ def _trial_row(trial: FrozenTrial) -> Row:
         "epochs": len(epochs),
         **_cost(config, epochs, outcome.get("device_fraction")),
         **_need(_footprint(trial), len(epochs)),
+        **_sizes(outcome),
         "device": outcome.get("device"),
         "config_hash": attributes.get(CONFIG_HASH_KEY),
         "seed": attributes.get(SEED_KEY),
@@ -204,6 +205,12 @@ def _need(footprint: Footprint | None, epochs: int) -> Row:
         "trainable_parameters": footprint.trainable_parameters,
         "total_parameters": footprint.total_parameters,
     }
+
+
+def _sizes(outcome: Mapping[str, Any]) -> Row:
+    """Parameters of the model that ran; the footprint's stand where none did."""
+    names = ("trainable_parameters", "total_parameters")
+    return {name: outcome[name] for name in names if outcome.get(name) is not None}
 
 
 def _footprint(trial: FrozenTrial) -> Footprint | None:

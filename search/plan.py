@@ -15,13 +15,13 @@ from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
 from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
+from .ahead import Ahead
 from .rungs import Rungs
 from .sampling import Proposer
 from .study import Study, Trial
 
 KEPT_WEIGHTS = 10  # trials whose best epoch's weights are kept
 MOST_DEATHS = 3  # of a trial's process, after which it has failed
-REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +66,9 @@ class Plan:
         watcher: Watcher,
     ) -> None:
         self.study, self.budget, self.watcher = study, budget, watcher
-        self._proposer, self._footprint, self._rungs = proposer, footprint, rungs
+        self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
-        self._refused = 0
         self._over = ""  # why no more trials start
         self.short = False  # whether the search ended before its budget
         for trial in study.trials:
@@ -78,6 +77,10 @@ class Plan:
         complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
         self._kept = complete[:KEPT_WEIGHTS]
         self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
+
+    def close(self) -> None:
+        """The search is over or interrupted: draw no more."""
+        self._ahead.close()
 
     @property
     def over(self) -> str:
@@ -153,40 +156,39 @@ class Plan:
         return False
 
     def _propose(self) -> Assignment | Turn:
-        while True:
-            number = len(self.study.trials)
-            proposal = self._proposer.propose(number, self.study.holds)
-            if proposal is None:
-                return self._give_up("the space holds no config that was not tried")
-            footprint = self._footprint(proposal.config)
-            seed = derive_seed(self._seed, "trial", number, 0)
-            if footprint is None or footprint.excess_bytes <= 0:
-                trial = self.study.start(
-                    proposal.config,
-                    proposal.sampled,
-                    role=proposal.role,
-                    seed=seed,
-                    footprint=footprint,
-                )
-                self._proposer.accept(proposal, trial)
-                self._refused = 0
-                self.watcher.on_start(trial)
-                return self._assignment(trial)
-            trial = self.study.refuse(
+        drawing = self._ahead.take(len(self.study.trials))
+        for proposal, footprint in drawing.refused:
+            refused = self.study.refuse(
                 proposal.config,
                 proposal.sampled,
                 role=proposal.role,
-                seed=seed,
+                seed=self._trial_seed(),
                 footprint=footprint,
             )
-            self._proposer.accept(proposal, trial)
-            self._ended(trial)
-            self._refused += 1
-            if self._refused >= REFUSALS_IN_A_ROW:
-                return self._give_up(
-                    f"{self._refused} proposals in a row did not fit the card; the nearest one "
-                    f"{self._nearest()}"
-                )
+            self.watcher.on_end(refused)
+        if drawing.drawn is None:
+            if drawing.exhausted:
+                return self._give_up("the space holds no config that was not tried")
+            return self._give_up(
+                f"{len(drawing.refused)} proposals in a row did not fit the card; the nearest one "
+                f"{self._nearest()}"
+            )
+        trial = self.study.start(
+            drawing.drawn.config,
+            drawing.drawn.sampled,
+            role=drawing.drawn.role,
+            seed=self._trial_seed(),
+            footprint=drawing.footprint,
+        )
+        self._ahead.accept(drawing.drawn, trial)
+        self.watcher.on_start(trial)
+        if self.budget.trials is None or self.started() < self.budget.trials:
+            self._ahead.begin(len(self.study.trials))
+        return self._assignment(trial)
+
+    def _trial_seed(self) -> int:
+        """Of the trial that is recorded next; the last part is its replicate."""
+        return derive_seed(self._seed, "trial", len(self.study.trials), 0)
 
     def _nearest(self) -> str:
         refused = [t for t in self.study.trials if t.state is State.INFEASIBLE and t.footprint]
@@ -233,10 +235,9 @@ class Plan:
         self._ended(trial)
 
     def _ended(self, trial: Trial) -> None:
-        self._proposer.settle(trial)
-        if trial.state is not State.INFEASIBLE:  # which never had a folder
-            remove_checkpoint(self.study.trial_folder(trial.number))
-            self._keep_weights_of_the_best(trial)
+        self._ahead.settle(trial)
+        remove_checkpoint(self.study.trial_folder(trial.number))
+        self._keep_weights_of_the_best(trial)
         self.watcher.on_end(trial)
 
     def _keep_weights_of_the_best(self, ended: Trial) -> None:

@@ -88,42 +88,51 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         layout = lay_out(prepared)
         if prepared.budget.gpu_hours is not None and not layout.machine.gpus:
             raise LaunchError(["--gpu-hours needs a GPU to measure: use --wall-hours here"])
-        materials, footprint = _encode(prepared, show)
-        settings = prepared.settings
-        epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
-        single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
-        plan = Plan(
-            study,
-            Proposer(
-                prepared.space,
-                sampler=settings.sampler,
-                seed=settings.seed,
-                objective=settings.objective,
-                trials=study.trials,
-                values=study.values,
-            ),
-            footprint,
-            Rungs(epochs if settings.rungs and single else (), ETA),
-            prepared.budget,
-            seed=settings.seed,
-            elapsed_hours=elapsed_clock(),
-            watcher=show.watcher,
-        )
-        show.on_plan(plan, layout)
+        # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
             cpus=layout.machine.cpus, gpus=layout.machine.gpus, address=prepared.request.address
         ):
-            run_plan(
-                plan,
-                prepared.corpus,
-                materials,
-                slots=layout.slots,
-                resources=layout.resources,
-                on_tick=show.on_tick,
-            )
+            materials, footprint = _encode(prepared, show)
+            plan = _plan(prepared, footprint, show)
+            show.on_plan(plan, layout)
+            try:
+                run_plan(
+                    plan,
+                    prepared.corpus,
+                    materials,
+                    slots=layout.slots,
+                    resources=layout.resources,
+                    on_tick=show.on_tick,
+                )
+            finally:
+                plan.close()
         return plan
     finally:
         study.close()
+
+
+def _plan(prepared: Prepared, footprint: Callable[[Config], Footprint | None], show: Show) -> Plan:
+    settings, study = prepared.settings, prepared.study
+    epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
+    single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
+    proposer = Proposer(
+        prepared.space,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        objective=settings.objective,
+        trials=study.trials,
+        values=study.values,
+    )
+    return Plan(
+        study,
+        proposer,
+        footprint,
+        Rungs(epochs if settings.rungs and single else (), ETA),
+        prepared.budget,
+        seed=settings.seed,
+        elapsed_hours=elapsed_clock(),
+        watcher=show.watcher,
+    )
 
 
 def _encode(

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Config
-from ..spaces.record import EXCESS_CONSTRAINT, Role, State
+from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Role, State
 from ..spaces.seeds import derive_seed
 from .study import OBJECTIVES, Trial
 
@@ -119,7 +119,6 @@ class Proposer:
         self._single, self._values = len(objective) == 1, values
         self._view = optuna.create_study(directions=[OBJECTIVES[name] for name in objective])
         self._live: dict[int, optuna.Trial] = {}  # trial number -> in the view
-        self._hashes = {trial.config_hash for trial in trials}
         roles = [trial.role for trial in trials]
         known = {trial.config for trial in trials}
         self._controls = [c for c in space.controls if c not in known]
@@ -154,8 +153,17 @@ class Proposer:
         if proposal.live is not None:
             self._live[trial.number] = proposal.live
 
+    def refuse(self, proposal: Proposal, footprint: Footprint) -> None:
+        """Tell the sampler that the card cannot hold it: the constraint says by how much.
+
+        It has no value, since a made-up one would pollute what is good.
+        """
+        if proposal.live is not None:
+            proposal.live.set_constraint(EXCESS_CONSTRAINT, footprint.excess_bytes / 2**20)
+            self._view.tell(proposal.live, state=TrialState.PRUNED)
+
     def settle(self, trial: Trial) -> None:
-        """Tell the sampler how the trial ended."""
+        """Tell the sampler how a trial that ran has ended."""
         live = self._live.pop(trial.number, None)
         if live is None:
             return
@@ -168,8 +176,6 @@ class Proposer:
                 if self._single:
                     for report in trial.reports:
                         live.report(report.f1, report.epoch)
-                self._view.tell(live, state=TrialState.PRUNED)
-            case State.INFEASIBLE:  # the constraint says why; a value would pollute what is good
                 self._view.tell(live, state=TrialState.PRUNED)
             case _:
                 self._view.tell(live, state=TrialState.FAIL)
@@ -214,6 +220,10 @@ class Proposer:
         )
         self._view.add_trial(template)
         stored = self._view.get_trials(deepcopy=False)[-1]
-        self._live[trial.number] = optuna.Trial(self._view, stored._trial_id)
+        live = optuna.Trial(self._view, stored._trial_id)
+        if trial.state is State.INFEASIBLE and trial.footprint:
+            self.refuse(Proposal(trial.config, trial.role, template, live), trial.footprint)
+            return
+        self._live[trial.number] = live
         if trial.state is not State.RUNNING:
             self.settle(trial)

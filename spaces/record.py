@@ -265,6 +265,8 @@ class Outcome:
     best_epoch: int = 0  # 0 where no epoch ended
     device: str = "cpu"  # cpu | the GPU's name
     device_fraction: float = 0.0  # share of a GPU held; 0 without one
+    trainable_parameters: int | None = None  # of the model that ran
+    total_parameters: int | None = None  # with the frozen backbone's
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

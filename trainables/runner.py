@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..spaces.configs import BaselineConfig, Config, HeadConfig, ScratchConfig, config_hash
+from ..spaces.configs import BaselineConfig, HeadConfig, ScratchConfig, config_hash
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
 from .models.baselines import fit_baseline
@@ -50,14 +50,20 @@ def run_trial(
     """Yield the trial's steps; the last one carries its outcome."""
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
+    sizes: dict[str, int] = {}
+
     def ended(state: State, reason: str) -> Outcome:
-        return Outcome(state=state, reason=reason, device=where, device_fraction=device_fraction)
+        return Outcome(
+            state=state, reason=reason, device=where, device_fraction=device_fraction, **sizes
+        )
 
     try:
         if isinstance(assignment.config, BaselineConfig):
-            yield Step(_baseline(assignment, corpus), ended(State.COMPLETE, "fitted"))
+            report, parameters = _baseline(assignment.config, assignment.seed, corpus)
+            sizes |= {"trainable_parameters": parameters, "total_parameters": parameters}
+            yield Step(report, ended(State.COMPLETE, "fitted"))
             return
-        for report, reason in _network(assignment, corpus, materials, device):
+        for report, reason in _network(assignment, corpus, materials, device, sizes):
             yield Step(report, ended(State.COMPLETE, reason) if reason else None)
     except DivergedError as error:
         yield Step(None, ended(State.FAILED, str(error)))
@@ -74,13 +80,23 @@ def crash_reason(error: BaseException) -> str:
 
 
 def _network(
-    assignment: Assignment, corpus: Corpus, materials: Materials, device: torch.device
+    assignment: Assignment,
+    corpus: Corpus,
+    materials: Materials,
+    device: torch.device,
+    sizes: dict[str, int],
 ) -> Iterator[tuple[EpochReport, str]]:
-    """Train the assignment's network; epochs that only the checkpoint knows are told first."""
+    """Train the assignment's network; epochs that only the checkpoint knows are told first.
+
+    The network's parameter counts go into `sizes`.
+    """
     config = cast("HeadConfig | ScratchConfig", assignment.config)
     folder = materials.trials_dir / f"{assignment.number:05d}"
     identity = config_hash(config)
-    build, inputs = network_of(config, corpus, materials)
+    build, inputs, frozen = network_of(config, corpus, materials)
+    with torch.device("meta"):
+        sizes["trainable_parameters"] = sum(p.numel() for p in build().parameters())
+    sizes["total_parameters"] = sizes["trainable_parameters"] + frozen
     task = Task(
         inputs=inputs,
         labels=corpus.labels,
@@ -114,16 +130,17 @@ def _network(
 
 def network_of(
     config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Materials
-) -> tuple[Callable[[], nn.Module], Ragged]:
-    """How to build the config's network, and the notes as it reads them."""
+) -> tuple[Callable[[], nn.Module], Ragged, int]:
+    """How to build the config's network, the notes as it reads them, and its frozen parameters."""
     classes = len(corpus.label_names)
     limit = materials.settings.max_tokens
     if isinstance(config, HeadConfig):
-        inputs = _open(materials.features[config.backbone])
-        return lambda: HeadModel(inputs.width, classes, config), inputs
+        folder = materials.features[config.backbone]
+        inputs, frozen = _open(folder), cast("int", read_meta(folder)["parameters"])
+        return lambda: HeadModel(inputs.width, classes, config), inputs, frozen
     folder = encode_tokens(corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit)
     vocabulary = cast("int", read_meta(folder)["vocabulary"])
-    return lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder)
+    return lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder), 0
 
 
 @lru_cache(maxsize=16)
@@ -132,16 +149,15 @@ def _open(folder: Path) -> Ragged:
     return Ragged.open(folder)
 
 
-def _baseline(assignment: Assignment, corpus: Corpus) -> EpochReport:
-    """Fit a baseline and score it as one epoch."""
-    config: Config = assignment.config
+def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochReport, int]:
+    """Fit a baseline and score it as one epoch; and its parameters."""
     wall, cpu = time.perf_counter(), time.process_time()
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
     fitted = fit_baseline(
-        cast("BaselineConfig", config),
+        config,
         [corpus.texts[i] for i in training],
         corpus.labels[training],
-        assignment.seed % 2**32,
+        seed,
         len(corpus.label_names),
     )
     scores = score(
@@ -150,7 +166,7 @@ def _baseline(assignment: Assignment, corpus: Corpus) -> EpochReport:
     learned = score(
         fitted.predict_proba([corpus.texts[i] for i in training]), corpus.labels[training]
     )
-    return EpochReport(
+    report = EpochReport(
         epoch=1,
         f1=scores.f1,
         accuracy=scores.accuracy,
@@ -161,3 +177,4 @@ def _baseline(assignment: Assignment, corpus: Corpus) -> EpochReport:
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
+    return report, fitted.parameters

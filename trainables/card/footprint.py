@@ -21,7 +21,7 @@ from ..models.classifier import HeadModel
 from ..models.scratch import ScratchModel
 from ..training.batches import evaluation_batches, training_batches
 from .cards import Card
-from .trace import Trace, trace_inference, trace_training
+from .trace import Trace, trace_gradients, trace_inference, trace_training
 
 ENCODING_NOTES = 8  # notes in a batch of the encoding on the card: the study's batch
 
@@ -144,22 +144,27 @@ class Footprinter:
             return F.cross_entropy(output.logits, target) + output.balance_loss
 
         lengths = _probe_lengths(self.max_tokens)
-        steps = [
-            trace_training(build, self._inputs(config, batch, t), loss, **self._rates)
-            for t in lengths
+        training = trace_training(
+            build, self._inputs(config, batch, self.max_tokens), loss, **self._rates
+        )
+        gradients = [
+            trace_gradients(build, self._inputs(config, batch, tokens), loss, **self._rates).seconds
+            for tokens in lengths[:-1]
         ]
-        passes = [
-            trace_inference(build, self._inputs(config, self.batch_limit, t), **self._rates)
-            for t in lengths
-        ]
+        gradients.append(training.step.seconds - training.update_seconds)
+        validation = trace_inference(
+            build, self._inputs(config, self.batch_limit, self.max_tokens), **self._rates
+        )
+        curve = _parabola(lengths, gradients)
         with torch.device("meta"):
             parameters = sum(p.numel() for p in build().parameters())
         return _Shape(
-            step=steps[-1],
-            peak_bytes=max(steps[-1].peak_bytes, passes[-1].peak_bytes),
+            step=training.step,
+            peak_bytes=max(training.step.peak_bytes, validation.peak_bytes),
             parameters=parameters,
-            training_cost=_parabola(lengths, [s.seconds for s in steps]),
-            validation_cost=_parabola(lengths, [p.seconds for p in passes]),
+            training_cost=_plus(curve, training.update_seconds),
+            # A forward pass grows with the length as the whole step does.
+            validation_cost=curve * (validation.seconds / gradients[-1]),
         )
 
     def _trace_encoding(self, backbone: str) -> "_Encoding":
@@ -230,6 +235,12 @@ def _probe_lengths(max_tokens: int) -> list[int]:
 
 def _parabola(lengths: list[int], seconds: list[float]) -> np.ndarray:
     return np.polyfit(lengths, seconds, deg=len(lengths) - 1)
+
+
+def _plus(polynomial: np.ndarray, constant: float) -> np.ndarray:
+    shifted = polynomial.copy()
+    shifted[-1] += constant
+    return shifted
 
 
 def _sum_over(batches: list[np.ndarray], lengths: np.ndarray, cost: np.ndarray) -> float:

@@ -33,6 +33,14 @@ class Trace:
     seconds: float  # on a card with these rates
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingTrace:
+    """A whole step, and how much of its time is the optimiser's, whatever the batch."""
+
+    step: Trace
+    update_seconds: float
+
+
 class _Meter(TorchDispatchMode):
     """Adds up live storages, FLOPs and bytes of every operation below it."""
 
@@ -43,6 +51,15 @@ class _Meter(TorchDispatchMode):
         self.references: dict[int, Any] = {}
         self.now = self.peak = self.flops = self.moved = 0
         self.seconds = 0.0
+
+    def reset(self) -> None:
+        """Begin the costs anew; memory goes on."""
+        self.flops = self.moved = 0
+        self.seconds = 0.0
+
+    def trace(self) -> Trace:
+        """What was seen."""
+        return Trace(self.peak, self.flops, self.moved, self.seconds)
 
     def keep(self, tensor: Tensor) -> None:
         """Count the tensor's storage until it is freed."""
@@ -85,7 +102,7 @@ def trace_training(
     *,
     flops: float,
     bandwidth: float,
-) -> Trace:
+) -> TrainingTrace:
     """One training step with AdamW: forward, backward, update.
 
     Two steps are run, because the optimiser's state appears in the first; the peak is over both,
@@ -96,15 +113,33 @@ def trace_training(
         for parameter in model.parameters():
             meter.keep(parameter)
         optimiser = torch.optim.AdamW(model.parameters(), foreach=False)
+        update_seconds = 0.0
         for _ in range(2):
-            meter.flops = meter.moved = 0
-            meter.seconds = 0.0
+            meter.reset()
             value = loss(model(*inputs()))
             optimiser.zero_grad(set_to_none=True)
             value.backward()
+            update_seconds = -meter.seconds
             optimiser.step()
+            update_seconds += meter.seconds
             del value
-    return Trace(meter.peak, meter.flops, meter.moved, meter.seconds)
+    return TrainingTrace(meter.trace(), update_seconds)
+
+
+def trace_gradients(
+    build: Callable[[], nn.Module],
+    inputs: Callable[[], tuple[Tensor, ...]],
+    loss: Callable[[Any], Tensor],
+    *,
+    flops: float,
+    bandwidth: float,
+) -> Trace:
+    """Forward and backward alone: what of a training step depends on the batch."""
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), _Meter(flops, bandwidth) as meter:
+        model = build().train()
+        meter.reset()
+        loss(model(*inputs())).backward()
+    return meter.trace()
 
 
 def trace_inference(
@@ -119,10 +154,9 @@ def trace_inference(
         model = build().eval()
         for parameter in model.parameters():
             meter.keep(parameter)
-        meter.flops = meter.moved = 0
-        meter.seconds = 0.0
+        meter.reset()
         with torch.no_grad():
             given = inputs()
             result = model(**given) if isinstance(given, dict) else model(*given)
             del result
-    return Trace(meter.peak, meter.flops, meter.moved, meter.seconds)
+    return meter.trace()

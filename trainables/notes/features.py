@@ -93,7 +93,12 @@ def encode_features(
                 progress(done, total)
         rows.flush()
         np.save(folder / "offsets.npy", offsets)
-        return {"tokens": total, "width": backbone.width, "precision": precision}
+        return {
+            "tokens": total,
+            "width": backbone.width,
+            "precision": precision,
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
 
     name = "features-" + cache_key(
         backbone=backbone.identity,

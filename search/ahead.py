@@ -1,0 +1,95 @@
+"""Draws the next trial while the present ones train.
+
+Asking a sampler and tracing a footprint take tenths of a second, in which no slot should stand
+still. One drawing is made ahead, in a thread, from what was known when it began; what trials end
+with meanwhile is told to the sampler before the next drawing. So the order of what the sampler
+sees does not depend on how fast the thread is, and the same search finds the same configs.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..spaces.configs import Config, config_hash
+from ..spaces.record import Footprint
+from .sampling import Proposal, Proposer
+from .study import Trial
+
+REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What was proposed for one trial, in order."""
+
+    refused: tuple[tuple[Proposal, Footprint], ...]  # too large for the card
+    drawn: Proposal | None  # fits; None where none was found
+    footprint: Footprint | None
+    exhausted: bool = False  # no config is left that was not tried
+
+
+class Ahead:
+    """One drawing at a time, made now or ahead."""
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        footprint: Callable[[Config], Footprint | None],
+        is_known: Callable[[Config], bool],
+    ) -> None:
+        self._proposer, self._footprint, self._is_known = proposer, footprint, is_known
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headhunt-draw")
+        self._pending: Future[Drawing] | None = None
+        self._ended: list[Trial] = []  # not yet told to the sampler
+
+    def begin(self, number: int) -> None:
+        """Start the drawing of trial `number` ahead."""
+        self._tell()
+        self._pending = self._pool.submit(self._draw, number)
+
+    def take(self, number: int) -> Drawing:
+        """The drawing of trial `number`; made now if none was begun.
+
+        Raises:
+            SpaceError: the space's own function failed.
+        """
+        if self._pending is None:
+            self._tell()
+            return self._draw(number)
+        pending, self._pending = self._pending, None
+        return pending.result()
+
+    def accept(self, proposal: Proposal, trial: Trial) -> None:
+        """The proposal has become this trial."""
+        self._proposer.accept(proposal, trial)
+
+    def settle(self, trial: Trial) -> None:
+        """A trial has ended; the sampler hears of it before the next drawing."""
+        self._ended.append(trial)
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _tell(self) -> None:
+        for trial in self._ended:
+            self._proposer.settle(trial)
+        self._ended.clear()
+
+    def _draw(self, number: int) -> Drawing:
+        refused: list[tuple[Proposal, Footprint]] = []
+        seen: set[str] = set()
+        while len(refused) < REFUSALS_IN_A_ROW:
+            proposal = self._proposer.propose(
+                number + len(refused),
+                lambda config: config_hash(config) in seen or self._is_known(config),
+            )
+            if proposal is None:
+                return Drawing(tuple(refused), None, None, exhausted=True)
+            footprint = self._footprint(proposal.config)
+            if footprint is None or footprint.excess_bytes <= 0:
+                return Drawing(tuple(refused), proposal, footprint)
+            self._proposer.refuse(proposal, footprint)
+            seen.add(config_hash(proposal.config))
+            refused.append((proposal, footprint))
+        return Drawing(tuple(refused), None, None)
