@@ -7,7 +7,7 @@ study before anybody acts on it.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..spaces.configs import Config
@@ -92,7 +92,7 @@ class Plan:
         while self._waiting:
             trial = self.study.trials[self._waiting.pop(0)]
             if trial.reports and not self._goes_on(trial):
-                self._prune(trial)
+                self._prune(trial, Outcome(state=State.RUNNING))
                 continue
             self.watcher.on_start(trial)
             return self._assignment(trial)
@@ -110,9 +110,12 @@ class Plan:
             self.watcher.on_epoch(trial, report)
         return self._goes_on(trial)
 
-    def prune(self, number: int, *, device: str = "cpu", device_fraction: float = 0.0) -> None:
-        """The executor has stopped a trial that `report` did not let go on."""
-        self._prune(self.study.trials[number], device, device_fraction)
+    def prune(self, number: int, ran: Outcome) -> None:
+        """The executor has stopped a trial that `report` did not let go on.
+
+        `ran` says on what it ran; its state and reason are given here.
+        """
+        self._prune(self.study.trials[number], ran)
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A trial ended by itself."""
@@ -225,13 +228,10 @@ class Plan:
     def _goes_on(self, trial: Trial) -> bool:
         return self._rungs.goes_on(trial.config.family, trial.number, trial.reports[-1].epoch)
 
-    def _prune(self, trial: Trial, device: str = "cpu", device_fraction: float = 0.0) -> None:
+    def _prune(self, trial: Trial, ran: Outcome) -> None:
         epoch = trial.reports[-1].epoch
         reason = f"not among the best of its family at epoch {epoch}"
-        outcome = Outcome(
-            state=State.PRUNED, reason=reason, device=device, device_fraction=device_fraction
-        )
-        self.study.end(trial.number, outcome)
+        self.study.end(trial.number, replace(ran, state=State.PRUNED, reason=reason))
         self._ended(trial)
 
     def _ended(self, trial: Trial) -> None:

@@ -5,8 +5,6 @@ directly (see `sampling`): what may mislead a sampler is decided there, not here
 a study at a time.
 """
 
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,8 +20,8 @@ from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State
 from .journal import JournalFile
+from .lock import hold, holder_name
 
-LOCK_NAME = "lock"
 TRIALS_FOLDER = "trials"
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
 _OPTUNA_STATES = {
@@ -127,19 +125,14 @@ class Study:
     @classmethod
     def _held(cls, folder: Path) -> "Study":
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = FileLock(folder / LOCK_NAME)
-            lock.acquire(timeout=0)
+            lock = hold(folder)
         except Timeout as error:
             raise StudyError(
-                f"the study {folder.name!r} is being searched by {_holder(folder)}: wait for it, "
-                "or end it and use --resume"
+                f"the study {folder.name!r} is being searched by {holder_name(folder)}: wait for "
+                "it, or end it and use --resume"
             ) from error
         except OSError as error:
             raise StudyError(f"the store {folder.parent} cannot be written: {error}") from error
-        (folder / f"{LOCK_NAME}.holder").write_text(
-            f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8"
-        )
         return cls(folder, lock)
 
     def close(self) -> None:
@@ -303,13 +296,6 @@ def _folder(store: Path, name: str) -> Path:
             f"got {name!r}"
         )
     return store / name
-
-
-def _holder(folder: Path) -> str:
-    try:
-        return (folder / f"{LOCK_NAME}.holder").read_text(encoding="utf-8")
-    except OSError:
-        return "another process"
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:

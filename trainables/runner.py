@@ -36,7 +36,7 @@ class Step:
     """An epoch's report, the trial's end, or both at once."""
 
     report: EpochReport | None
-    outcome: Outcome | None = None
+    outcome: Outcome  # its state is running while the trial goes on
 
 
 def run_trial(
@@ -64,7 +64,7 @@ def run_trial(
             yield Step(report, ended(State.COMPLETE, "fitted"))
             return
         for report, reason in _network(assignment, corpus, materials, device, sizes):
-            yield Step(report, ended(State.COMPLETE, reason) if reason else None)
+            yield Step(report, ended(State.COMPLETE if reason else State.RUNNING, reason))
     except DivergedError as error:
         yield Step(None, ended(State.FAILED, str(error)))
     except Exception as error:

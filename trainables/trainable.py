@@ -25,8 +25,13 @@ ASSIGNMENT, STEP = "assignment", "step"  # keys of Tune's config and of its resu
 class HeadhuntTrainable(Trainable):
     """Runs assignments one after the other in the same process."""
 
-    def setup(self, config: dict[str, Any], corpus: Corpus, materials: Materials) -> None:
-        """Take what all trials of the study share, and the first assignment."""
+    def setup(self, config: dict[str, Any], **shared: Any) -> None:
+        """Take what all trials of the study share, and the first assignment.
+
+        `shared` has what Tune's `with_parameters` brings: `corpus` and `materials`.
+        """
+        corpus: Corpus = shared["corpus"]
+        materials: Materials = shared["materials"]
         self._corpus, self._materials = corpus, materials
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         cpus = max(1, int(resources.get("CPU", 1)))
@@ -65,7 +70,7 @@ def step_to_json(step: Step) -> str:
     return json.dumps(
         {
             "report": step.report.to_dict() if step.report else None,
-            "outcome": asdict(step.outcome) if step.outcome else None,
+            "outcome": asdict(step.outcome),
         }
     )
 
@@ -76,5 +81,5 @@ def step_from_json(text: str) -> Step:
     outcome = stored["outcome"]
     return Step(
         EpochReport(**stored["report"]) if stored["report"] else None,
-        Outcome(**{**outcome, "state": State(outcome["state"])}) if outcome else None,
+        Outcome(**{**outcome, "state": State(outcome["state"])}),
     )

@@ -4,7 +4,6 @@ import importlib
 import os
 from typing import Any
 
-import click
 import typer
 import typer.core
 import typer.main
@@ -24,18 +23,18 @@ COMMANDS = {
 class _Commands(typer.core.TyperGroup):
     """Finds a command by importing its file."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         del ctx
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command's name and summary: enough for a list, without an import."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        return click.Command(cmd_name, help=COMMANDS[cmd_name][1])
+        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself, when it is called."""
         name, _, rest = super().resolve_command(ctx, args)
         app = importlib.import_module(f".{COMMANDS[str(name)][0]}", __name__).app

@@ -72,13 +72,13 @@ def run_and_exit(
 def _show_ranking(study: str, store: Path) -> bool:
     """Print the ranking; whether any trial is complete."""
     from ...analysis import rank, trials
-    from .rank import _write_table
+    from .rank import print_ranking
 
     frame = trials(study, store=store)
     if not (frame["state"] == "complete").any():
         typer.echo(f"no trial of {study!r} is complete: see `headhunt trials {study}`", err=True)
         return False
-    _write_table(rank(frame), study, 10)
+    print_ranking(rank(frame), study, 10)
     return True
 
 

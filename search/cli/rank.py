@@ -72,7 +72,8 @@ def rank(
     _WRITERS[written_as](ranking, study, top)
 
 
-def _write_table(ranking: "Ranking", study: str, top: int | None) -> None:
+def print_ranking(ranking: "Ranking", study: str, top: int | None) -> None:
+    """The ranking as tables on standard output, the first `top` trials of it."""
     from ...analysis.tables import console, controls_table, ranking_table
 
     out = console()
@@ -111,7 +112,7 @@ def _write_json(ranking: "Ranking", study: str, top: int | None) -> None:
 
 
 _WRITERS = {
-    RankFormat.TABLE: _write_table,
+    RankFormat.TABLE: print_ranking,
     RankFormat.CSV: _write_csv,
     RankFormat.JSON: _write_json,
 }

@@ -32,6 +32,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ...spaces.configs import BaselineConfig
+from ...spaces.record import State
 from ...trainables.assignment import Assignment, Materials
 from ...trainables.notes.corpus import Corpus
 from ...trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
@@ -186,7 +187,7 @@ class _PlanSearcher(_StaysHere, Searcher):
         super().__init__()
         self._bridge = bridge
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next assignment as Tune's config."""
         bridge = self._bridge
         if bridge.error is not None:
@@ -246,15 +247,14 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
         bridge = self._bridge
         number = bridge.numbers[trial.trial_id]
         goes_on = step.report is None or bridge.plan.report(number, step.report)
-        if step.outcome is not None:
+        if step.outcome.state is not State.RUNNING:
             bridge.ended.add(trial.trial_id)
             bridge.plan.end(number, step.outcome)
             return TrialScheduler.STOP
         if goes_on:
             return TrialScheduler.CONTINUE
         bridge.ended.add(trial.trial_id)
-        gpu = trial.placement_group_factory.required_resources.get("GPU", 0.0)
-        bridge.plan.prune(number, device="gpu" if gpu else "cpu", device_fraction=gpu)
+        bridge.plan.prune(number, step.outcome)
         return TrialScheduler.STOP
 
 

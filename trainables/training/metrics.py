@@ -26,7 +26,11 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     predicted = probabilities.argmax(axis=1)
     present = np.unique(labels)
     precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, predicted, labels=present, average="macro", zero_division=0
+        labels,
+        predicted,
+        labels=present,
+        average="macro",
+        zero_division=0,  # pyright: ignore[reportArgumentType]
     )
     chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
     return Scores(

