@@ -57,9 +57,10 @@ def run_and_exit(
     except EngineError as problem:
         _refuse([str(problem)])
     except KeyboardInterrupt:
+        where = "" if store == DEFAULT_STORE else f" --store {store}"
         typer.echo(
             f"interrupted: nothing that ended is lost; continue with `headhunt search {notes} "
-            f"--study {study} --resume`",
+            f"--study {study}{where} --resume`",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
