@@ -65,8 +65,9 @@ class JournalFile(BaseJournalBackend):
 
     def close(self) -> None:
         """Tell the disk a last time."""
-        self.sync()
-        self._file.close()
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
 
 
 def _cut_torn_line(file: Any) -> None:

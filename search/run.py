@@ -90,7 +90,10 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
             raise LaunchError(["--gpu-hours needs a GPU to measure: use --wall-hours here"])
         # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
-            cpus=layout.machine.cpus, gpus=layout.machine.gpus, address=prepared.request.address
+            cpus=layout.machine.cpus,
+            gpus=layout.machine.gpus,
+            address=prepared.request.address,
+            shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
         ):
             materials, footprint = _encode(prepared, show)
             plan = _plan(prepared, footprint, show)

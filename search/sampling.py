@@ -7,7 +7,7 @@ depends on (study seed, trial number, try) alone, so a resumed study does not re
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ STARTUP_TRIALS = 10  # random proposals before TPE trusts its model
 POPULATION = 20  # of NSGA-II: small, because small studies are the rule here
 TRIES = 100  # proposals for one trial before the space is held for exhausted
 RANDOM_TRIES = 50  # of them, the last ones are random: a sampler may insist on what it knows
+PROBES = 64  # random proposals that tell what a space is like
 
 
 class SpaceError(ValueError):
@@ -74,15 +75,52 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     raise SpaceError(f"a sampler is one of {list(SAMPLERS)}; got {name!r}")
 
 
-def is_conditional(space: Space, probes: int = 64) -> bool:
-    """Whether some parameters exist only under a choice of others, found by trying."""
+def suggest(space: Space, trial: optuna.Trial) -> Config:
+    """The space's config for this trial.
+
+    Raises:
+        SpaceError: the space's own function failed, or returned something else.
+    """
+    try:
+        config = space.suggest(trial)
+    except Exception as error:
+        raise SpaceError(
+            f"the space {space.name!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(config, Config):
+        raise SpaceError(
+            f"the space {space.name!r} must return a config of headhunt.spaces.configs; "
+            f"got {type(config).__name__}"
+        )
+    return config
+
+
+def _probe(space: Space) -> Iterator[tuple[optuna.Trial, Config]]:
+    """Random proposals of the space, thrown away."""
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    seen = set()
-    for _ in range(probes):
+    for _ in range(PROBES):
         trial = study.ask()
-        space.suggest(trial)
-        seen.add(frozenset(trial.params))
-    return len(seen) > 1
+        yield trial, suggest(space, trial)
+
+
+def is_conditional(space: Space) -> bool:
+    """Whether some parameters exist only under a choice of others, found by trying."""
+    return len({frozenset(trial.params) for trial, _ in _probe(space)}) > 1
+
+
+def check_space(space: Space, backbones: Sequence[str]) -> None:
+    """Refuse a space that some trial would fail in, found by trying.
+
+    Raises:
+        SpaceError: its function fails, returns no config, or puts a head on an unknown backbone.
+    """
+    for _, config in _probe(space):
+        backbone = getattr(config, "backbone", None)
+        if backbone is not None and backbone not in backbones:
+            raise SpaceError(
+                f"the space {space.name!r} puts a head on the backbone {backbone!r}, which is none "
+                f"of the study's: add --backbone {backbone}"
+            )
 
 
 def check_sampler(name: str, space: Space, objective: Sequence[str]) -> None:
@@ -191,12 +229,7 @@ class Proposer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             live = self._view.ask()
-            try:
-                config = self._space.suggest(live)
-            except Exception as error:
-                raise SpaceError(
-                    f"the space {self._space.name!r} failed: {type(error).__name__}: {error}"
-                ) from error
+            config = suggest(self._space, live)
         role = Role.SEARCH if fixed is None else Role.REFERENCE
         return Proposal(config, role, self._view.get_trials(deepcopy=False)[live.number], live)
 

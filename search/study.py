@@ -7,6 +7,7 @@ a study at a time.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .journal import JournalFile
 from .lock import hold, holder_name
 
 TRIALS_FOLDER = "trials"
+LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
 _OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -93,12 +95,16 @@ class Study:
             StudyError: the name is taken, is no name, or its folder cannot be written.
         """
         folder = _folder(store, name)
-        if exists(store, name):
-            raise StudyError(
-                f"the study {name!r} exists in {store}: continue it with --resume, or choose "
-                "another --study name"
-            )
-        study = cls._held(folder)
+        refuse_taken(store, name)
+        lock = _hold(folder)
+        try:
+            refuse_taken(store, name)  # made since, by a process that is gone
+            # What a process left that was killed before its manifest was whole is no study.
+            (folder / record.JOURNAL_NAME).unlink(missing_ok=True)
+            study = cls(folder, lock)
+        except BaseException:
+            lock.release()
+            raise
         directions = [OBJECTIVES[objective] for objective in manifest["objective"]]
         study._id = study._storage.create_new_study(directions, name)
         study._storage.set_study_user_attr(study._id, record.MANIFEST_KEY, dict(manifest))
@@ -116,24 +122,11 @@ class Study:
         if not exists(store, name):
             there = ", ".join(names(store)) or "none"
             raise StudyError(f"there is no study {name!r} in {store}; studies there: {there}")
-        study = cls._held(folder)
+        study = cls(folder, _hold(folder))
         study._id = study._storage.get_study_id_from_name(name)
         for stored in study._storage.get_all_trials(study._id, deepcopy=False):
             study._remember(_read_trial(stored))
         return study
-
-    @classmethod
-    def _held(cls, folder: Path) -> "Study":
-        try:
-            lock = hold(folder)
-        except Timeout as error:
-            raise StudyError(
-                f"the study {folder.name!r} is being searched by {holder_name(folder)}: wait for "
-                "it, or end it and use --resume"
-            ) from error
-        except OSError as error:
-            raise StudyError(f"the store {folder.parent} cannot be written: {error}") from error
-        return cls(folder, lock)
 
     def close(self) -> None:
         """Write everything to disk and let others open the study."""
@@ -279,23 +272,62 @@ class Study:
 
 
 def exists(store: Path, name: str) -> bool:
-    """Whether the store has a study of this name."""
-    journal = store / name / record.JOURNAL_NAME
-    return journal.exists() and journal.stat().st_size > 0
+    """Whether the store has a study of this name: its first two lines make it and say what it is.
+
+    Raises:
+        StudyError: it is no name.
+    """
+    return _is_study(_folder(store, name))
+
+
+def refuse_taken(store: Path, name: str) -> None:
+    """Refuse a name for a new study.
+
+    Raises:
+        StudyError: the name is taken, or is no name.
+    """
+    if exists(store, name):
+        raise StudyError(
+            f"the study {name!r} exists in {store}: continue it with --resume, or choose "
+            "another --study name"
+        )
 
 
 def names(store: Path) -> list[str]:
     """The studies of a store."""
-    return sorted(p.parent.name for p in store.glob(f"*/{record.JOURNAL_NAME}"))
+    return sorted(
+        p.parent.name for p in store.glob(f"*/{record.JOURNAL_NAME}") if _is_study(p.parent)
+    )
+
+
+def _is_study(folder: Path) -> bool:
+    try:
+        with (folder / record.JOURNAL_NAME).open("rb") as journal:
+            return sum(line.endswith(b"\n") for line in islice(journal, 2)) == 2
+    except OSError:
+        return False
 
 
 def _folder(store: Path, name: str) -> Path:
-    if not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n"):
+    bad = not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n")
+    if bad or len(name.encode(errors="replace")) > LONGEST_NAME:
         raise StudyError(
-            "a study's name becomes a folder: no slashes, and not beginning with '.' or '-'; "
-            f"got {name!r}"
+            "a study's name becomes a folder: no slashes, not beginning with '.' or '-', and at "
+            f"most {LONGEST_NAME} bytes; got {name!r}"
         )
     return store / name
+
+
+def _hold(folder: Path) -> FileLock:
+    try:
+        return hold(folder)
+    except Timeout as error:
+        raise StudyError(
+            f"the study {folder.name!r} is being searched by {holder_name(folder)}: wait for it, "
+            "or end it and use --resume"
+        ) from error
+    except OSError as error:
+        raise StudyError(f"the store {folder.parent} cannot be written: {error}") from error
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ trial does stands in `runner`, which needs no Ray.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -39,6 +40,9 @@ class HeadhuntTrainable(Trainable):
         self._limits = threadpool_limits(cpus)
         self._fraction = float(resources.get("GPU", 0.0))
         self._device = torch.device("cuda" if self._fraction and ray.get_gpu_ids() else "cpu")
+        if self._device.type == "cuda":  # same seed, same trial: some kernels sum in any order
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

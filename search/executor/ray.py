@@ -70,8 +70,11 @@ def look_around() -> Machine:
 
 
 @contextmanager
-def engine(*, cpus: int, gpus: float, address: str | None) -> Iterator[None]:
+def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0) -> Iterator[None]:
     """Ray for as long as the block runs: started here, or joined at `address`.
+
+    `shared_bytes` is the size of the notes, which workers get through Ray's memory: it is made
+    large enough that they are never spilled to a disk.
 
     Raises:
         EngineError: it could not be started or reached.
@@ -84,7 +87,8 @@ def engine(*, cpus: int, gpus: float, address: str | None) -> Iterator[None]:
             "num_cpus": cpus,
             "num_gpus": gpus,
             "include_dashboard": False,
-            "object_store_memory": 256 * 1024**2,  # features are mapped files, not objects
+            # Features are mapped files, not objects; only the notes pass through here.
+            "object_store_memory": max(256 * 1024**2, 4 * shared_bytes),
         }
     # A worker's traceback could quote a note, and what happened is told by the study.
     logging.getLogger("ray").setLevel(logging.CRITICAL)

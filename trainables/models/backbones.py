@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ...spaces.configs import backbone_label
 from ..notes.cache import cache_key, make_once
@@ -23,6 +23,14 @@ from ..notes.cache import cache_key, make_once
 WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
+VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
+# Encoders whose positions begin after the padding index.
+AFTER_PADDING = frozenset(
+    {
+        *("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm"),
+        *("data2vec-text", "ibert", "longformer", "mpnet", "xmod"),
+    }
+)
 
 
 class BackboneError(ValueError):
@@ -137,7 +145,7 @@ def load_config(name: str) -> Any:
     folder = locate(name)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # whatever the files hold, it is one message
         raise BackboneError(_refusal(name, error)) from error
 
 
@@ -146,9 +154,12 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     folder = locate(name)
+    if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
+        # transformers would make a tokenizer that knows no word, and say nothing.
+        raise BackboneError(f"the backbone {name!r} has no tokenizer: none of {VOCABULARIES}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except Exception as error:
         raise BackboneError(_refusal(name, error)) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"the backbone {name!r} has no fast tokenizer (tokenizer.json)")
@@ -163,6 +174,11 @@ def check(name: str) -> None:
     """
     folder = locate(name)
     config, tokenizer = load_config(name), load_tokenizer(name)
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"the backbone {name!r} has no padding token. Make a local copy whose tokenizer and "
+            "config.json name one, and give that directory"
+        )
     if tokenizer.pad_token_id != config.pad_token_id:
         raise BackboneError(
             f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
@@ -200,14 +216,20 @@ def load_backbone(name: str, cache: Path) -> Backbone:
         "trust_remote_code": False,
         "use_safetensors": True,
         "dtype": torch.float32,
+        "output_loading_info": True,
     }
     try:
         try:  # the pooler is not used: only the last hidden states are
-            model = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
+            model, info = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
         except TypeError:  # an architecture without one
-            model = AutoModel.from_pretrained(source, **options)
-    except (ValueError, OSError) as error:
+            model, info = AutoModel.from_pretrained(source, **options)
+    except Exception as error:
         raise BackboneError(_refusal(name, error)) from error
+    if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
+        raise BackboneError(
+            f"the backbone {name!r} lacks {len(missing)} of its weights, {missing[0]} the first of "
+            "them: they would be random. Bring the files of the whole encoder"
+        )
     config = model.config
     return Backbone(
         name=name,
@@ -220,9 +242,9 @@ def load_backbone(name: str, cache: Path) -> Backbone:
 
 
 def position_limit(config: Any) -> int:
-    """Tokens that the encoder's positions allow; RoBERTa's begin after the padding index."""
+    """Tokens that the encoder's positions allow."""
     positions = int(getattr(config, "max_position_embeddings", 512))
-    if config.model_type in {"roberta", "camembert", "xlm-roberta"}:
+    if config.model_type in AFTER_PADDING:
         return positions - int(config.pad_token_id) - 1
     return positions
 
@@ -233,10 +255,7 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
         return folder
 
     def fill(target: Path) -> dict[str, object]:
-        state = torch.load(folder / PICKLED, map_location="cpu", weights_only=True)
-        # Tied tensors share storage, which safetensors refuses: each gets its own copy.
-        tensors = {name: t.clone().contiguous() for name, t in state.items()}
-        save_file(tensors, target / WEIGHTS, {"format": "pt"})
+        save_file(_read_pickled(folder), target / WEIGHTS, {"format": "pt"})
         for file in folder.iterdir():
             if file.suffix in {".json", ".txt", ".model"} and file.is_file():
                 shutil.copy(file, target / file.name)
@@ -245,6 +264,22 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
     return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
 
 
+def _read_pickled(folder: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(folder / PICKLED, map_location="cpu", weights_only=True)
+        # Tied tensors share storage, which safetensors refuses: each gets its own copy.
+        return {name: tensor.clone().contiguous() for name, tensor in state.items()}
+    except Exception as error:
+        raise BackboneError(
+            f"{PICKLED} of the backbone {backbone_label(str(folder))!r} is torn, or holds more than"
+            f" named tensors, and nothing in it is executed ({type(error).__name__}). Bring weights"
+            f" in {WEIGHTS}"
+        ) from error
+
+
 def _refusal(name: str, error: Exception) -> str:
     reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return f"the backbone {backbone_label(name)!r} cannot be loaded without running code: {reason}"
+    return (
+        f"the backbone {backbone_label(name)!r} cannot be loaded (code that comes with it is never "
+        f"run): {reason}"
+    )

@@ -22,6 +22,7 @@ def cache_dir(store: Path) -> Path:
     """The folder of confidential files in `store`, made for its owner alone."""
     folder = store / CACHE_FOLDER
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)  # a copied store may have lost it
     return folder
 
 
@@ -55,6 +56,7 @@ def make_once(
         try:
             meta = fill(aside)
             (aside / DONE).write_text(json.dumps(meta))
+            shutil.rmtree(folder, ignore_errors=True)  # it lost its meta, or it would have been read
             aside.rename(folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,30 @@
+"""What several folders' tests share: a small corpus, read as any other."""
+
+import csv
+import multiprocessing
+
+import pytest
+import torch
+
+from headhunt.trainables.notes.corpus import read_corpus
+from headhunt.trainables.notes.synthetic import synthetic_notes
+
+torch.set_num_threads(1)  # two processes test side by side on two cores
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """60 synthetic notes of two classes, split by patient."""
+    path = tmp_path_factory.mktemp("corpus") / "notes.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label", "patient_id"])
+        rows.writerows((n.text, n.label, n.patient_id) for n in synthetic_notes(60))
+    return read_corpus(path)
+
+
+@pytest.fixture
+def spawn(request, monkeypatch):
+    """Real processes that begin from nothing, and find the tests' own functions by import."""
+    monkeypatch.syspath_prepend(request.config.rootpath)
+    return multiprocessing.get_context("spawn")

@@ -1,0 +1,336 @@
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from headhunt.search.sampling import (
+    SAMPLERS,
+    Proposer,
+    SpaceError,
+    check_sampler,
+    check_space,
+    is_conditional,
+)
+from headhunt.search.study import Trial
+from headhunt.spaces.catalogue import CONTROLS, SPACES, Space, SpaceOptions
+from headhunt.spaces.configs import HeadConfig, config_hash
+from headhunt.spaces.heads import HEADS
+from headhunt.spaces.record import Outcome, Role, State
+
+from .toys import EIGHTEEN, FAMILIES, NUMBERS, epoch_report, footprint, scratch
+
+OPTIONS = SpaceOptions(backbones=("some/encoder",))
+
+
+class Searched:
+    """A proposer with the trials that came of it, as a plan would have them."""
+
+    def __init__(self, space, sampler="tpe", *, seed=0, trials=(), objective=("f1",)):
+        self.trials = list(trials)
+        self.proposer = Proposer(
+            space,
+            sampler=sampler,
+            seed=seed,
+            objective=objective,
+            trials=self.trials,
+            values=lambda t: {1: [t.best.f1], 2: [t.best.f1, t.card_hours]}[len(objective)],
+        )
+
+    def propose(self):
+        known = {t.config for t in self.trials}
+        return self.proposer.propose(len(self.trials), known.__contains__)
+
+    def run(self, f1=lambda config: 0.5, *, state=State.COMPLETE):
+        """The next proposal as a trial that ended; None where there is none."""
+        proposal = self.propose()
+        if proposal is None:
+            return None
+        infeasible = state is State.INFEASIBLE
+        trial = Trial(
+            number=len(self.trials),
+            config=proposal.config,
+            config_hash=config_hash(proposal.config),
+            role=proposal.role,
+            seed=0,
+            footprint=footprint(excess_mib=10 if infeasible else -10),
+            sampled=proposal.sampled,
+        )
+        self.trials.append(trial)
+        if state is State.RUNNING:
+            self.proposer.accept(proposal, trial)
+            return trial
+        trial.outcome = Outcome(state=state)
+        if infeasible:
+            self.proposer.refuse(proposal, trial.footprint)
+            return trial
+        trial.reports = [epoch_report(1, f1(trial.config))]
+        self.proposer.accept(proposal, trial)
+        self.proposer.settle(trial)
+        return trial
+
+    @property
+    def configs(self):
+        return [t.config for t in self.trials]
+
+    @property
+    def view(self):
+        return self.proposer._view.get_trials(deepcopy=False)
+
+
+def good_rate(config):
+    """Best where the learning rate is 1e-3."""
+    return 1 / (1 + abs(config.optimisation.learning_rate - 1e-3) * 1e3)
+
+
+def after(count, space=NUMBERS, sampler="tpe", **options):
+    searched = Searched(space, sampler, **options)
+    for _ in range(count):
+        searched.run(good_rate)
+    return searched
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_proposes_configs_of_the_space_and_none_twice(sampler):
+    configs = after(25, sampler=sampler).configs
+
+    assert len(set(configs)) == 25
+    assert all(1e-4 <= c.optimisation.learning_rate <= 1e-2 for c in configs)
+    assert all(0.0 <= c.dropout <= 0.5 for c in configs)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_proposes_the_same_for_the_same_seed_and_number(sampler):
+    assert after(15, sampler=sampler).configs == after(15, sampler=sampler).configs
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_proposes_something_else_for_another_seed(sampler):
+    assert after(3, sampler=sampler, seed=1).configs != after(3, sampler=sampler, seed=2).configs
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("count", [3, 14])  # before and after the start-up
+def test_every_sampler_when_restored_goes_on_and_repeats_nothing(sampler, count):
+    before = after(count, sampler=sampler)
+
+    restored = Searched(NUMBERS, sampler, trials=before.trials)
+    for _ in range(5):
+        restored.run(good_rate)
+
+    assert len(set(restored.configs)) == count + 5
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsga2"])
+def test_a_restored_sampler_proposes_what_the_one_that_never_stopped_does(sampler):
+    before = after(14, sampler=sampler)
+    whole = [*before.trials]
+
+    restored = Searched(NUMBERS, sampler, trials=whole)
+
+    assert restored.propose().config == before.propose().config
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("state", [State.PRUNED, State.FAILED, State.INFEASIBLE, State.RUNNING])
+def test_every_sampler_goes_on_after_trials_that_did_not_complete(sampler, state):
+    searched = after(12, sampler=sampler)
+    for _ in range(3):
+        searched.run(good_rate, state=state)
+
+    assert len({*searched.configs, searched.propose().config}) == 16
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_two_objectives_have_trials_of_every_state(sampler):
+    searched = after(12, sampler=sampler, objective=("f1", "card-hours"))
+    for state in (State.FAILED, State.INFEASIBLE, State.RUNNING):
+        searched.run(good_rate, state=state)
+
+    assert len({*searched.configs, searched.propose().config}) == 16
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_exhausts_a_space_of_18_points_and_repeats_none(sampler):
+    searched = Searched(EIGHTEEN, sampler)
+
+    while searched.run(lambda config: config.width / 128):
+        assert len(searched.trials) <= 18
+
+    assert len(set(searched.configs)) == 18
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+def test_a_small_space_is_exhausted_whatever_the_seed(seed):
+    searched = Searched(EIGHTEEN, "random", seed=seed)
+
+    while searched.run():
+        pass
+
+    assert len(set(searched.configs)) == 18
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes"])
+def test_gp_and_cmaes_are_refused_on_a_conditional_space_with_the_reason(sampler):
+    with pytest.raises(
+        SpaceError,
+        match=rf"sampler '{sampler}' models only .* samples the rest at random, and the space "
+        r"'families' is conditional: use --sampler tpe",
+    ):
+        check_sampler(sampler, FAMILIES, ["f1"])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_is_taken_on_a_space_without_conditions(sampler):
+    check_sampler(sampler, NUMBERS, ["f1"])
+
+
+def test_cmaes_is_refused_for_two_objectives():
+    with pytest.raises(SpaceError, match="'cmaes' has one objective; use tpe, gp or nsga2"):
+        check_sampler("cmaes", NUMBERS, ["f1", "card-hours"])
+
+
+def test_an_unknown_sampler_is_refused_with_those_that_there_are():
+    with pytest.raises(SpaceError, match=r"one of \['tpe', 'random', .*\]; got 'grid'"):
+        check_sampler("grid", NUMBERS, ["f1"])
+
+
+@pytest.mark.parametrize(("name", "conditional"), [("heads", True), ("scratch", True), ("all", True)])
+def test_the_spaces_of_the_catalogue_are_seen_for_what_they_are(name, conditional):
+    assert is_conditional(SPACES[name](OPTIONS)) is conditional
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_controls_come_first_and_the_sampler_never_sees_them(name):
+    searched = Searched(SPACES[name](OPTIONS))
+    for _ in CONTROLS:
+        searched.run()
+
+    assert tuple(searched.configs) == CONTROLS
+    assert {t.role for t in searched.trials} == {Role.CONTROL}
+    assert searched.view == []
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_restored_controls_are_not_in_the_view_and_not_proposed_again(name):
+    space = SPACES[name](OPTIONS)
+    before = Searched(space)
+    before.run()
+
+    restored = Searched(space, trials=before.trials)
+
+    assert restored.view == []
+    assert restored.run().config == CONTROLS[1]
+    assert restored.run().role is not Role.CONTROL
+
+
+def test_references_come_before_the_search_one_for_each_model_with_the_official_values():
+    searched = after_controls = Searched(SPACES["all"](OPTIONS))
+    for _ in range(len(CONTROLS) + 7):
+        searched.run()
+
+    references = after_controls.trials[len(CONTROLS) :]
+    assert {t.role for t in references} == {Role.REFERENCE}
+    assert [t.config.model for t in references] == [*HEADS, "transformer", "moe"]
+    heads = {t.config.model: t.config.head for t in references if isinstance(t.config, HeadConfig)}
+    assert (heads["adapter"].bottleneck, heads["adapter"].activation) == (64, "gelu")
+    assert (heads["lightweight"].bottleneck, heads["lightweight"].variant) == (256, "residual")
+    assert heads["tiny_attention"].attention_width == 1
+    assert heads["grn"].bottleneck == 0  # the backbone's own width
+    assert searched.run().role is Role.SEARCH
+
+
+def test_restored_references_are_not_proposed_again():
+    space = SPACES["heads"](OPTIONS)
+    before = Searched(space)
+    for _ in range(len(CONTROLS) + 2):
+        before.run()
+
+    restored = Searched(space, trials=before.trials)
+
+    proposal = restored.propose()
+    assert (proposal.role, proposal.config.model) == (Role.REFERENCE, list(HEADS)[2])
+
+
+def test_only_complete_and_pruned_trials_have_a_value_in_the_view():
+    searched = Searched(NUMBERS, "random")
+    for state in State:
+        searched.run(good_rate, state=state)
+
+    by_state = dict(zip(State, searched.view, strict=True))
+    assert by_state[State.COMPLETE].state is TrialState.COMPLETE
+    assert by_state[State.PRUNED].intermediate_values
+    for state in (State.FAILED, State.INFEASIBLE, State.RUNNING):
+        assert by_state[state].values is None
+        assert by_state[state].intermediate_values == {}
+
+
+def test_an_infeasible_trial_is_in_the_view_by_its_excess():
+    searched = Searched(NUMBERS, "random")
+    searched.run(state=State.INFEASIBLE)
+
+    assert list(searched.view[0].constraints.values()) == [10.0]
+
+
+def test_a_restored_view_says_of_each_trial_what_the_first_one_said():
+    before = Searched(NUMBERS, "random")
+    for state in State:
+        before.run(good_rate, state=state)
+
+    restored = Searched(NUMBERS, "random", trials=before.trials)
+
+    def said(view):
+        return [(t.state, t.values, t.params, t.constraints, t.intermediate_values) for t in view]
+
+    assert said(restored.view) == said(before.view)
+
+
+def test_tpe_learns_from_what_completed():
+    """Most proposals after forty trials are within a factor of 2 of the best rate."""
+    searched = after(40)
+
+    rates = [searched.run(good_rate).config.optimisation.learning_rate for _ in range(10)]
+
+    assert sum(5e-4 <= rate <= 2e-3 for rate in rates) >= 6
+
+
+def raises(trial):
+    trial.suggest_float("rate", 0, 1)
+    raise KeyError("bert")
+
+
+@pytest.mark.parametrize(
+    ("suggest", "message"),
+    [
+        (raises, "the space 'mine' failed: KeyError: 'bert'"),
+        (lambda trial: trial.suggest_float("rate", 2, 1), "the space 'mine' failed: ValueError"),
+        (lambda trial: None, "the space 'mine' must return a config .* got NoneType"),
+        (lambda trial: {"rate": 1}, "the space 'mine' must return a config .* got dict"),
+        (
+            lambda trial: HeadConfig(backbone="elsewhere", head=HEADS["linear"].settings()),
+            "the backbone 'elsewhere', which is none of the study's: add --backbone elsewhere",
+        ),
+    ],
+)
+def test_a_space_function_that_does_not_give_a_config_is_a_space_error(suggest, message):
+    space = Space("mine", suggest, controls=())
+
+    with pytest.raises(SpaceError, match=message):
+        check_space(space, ("some/encoder",))
+
+
+def test_a_space_function_that_fails_only_later_is_a_space_error_then():
+    calls = iter([scratch(), None])
+    searched = Searched(Space("mine", lambda trial: next(calls), controls=()))
+    searched.run()
+
+    with pytest.raises(SpaceError, match="must return a config"):
+        searched.run()
+    with pytest.raises(SpaceError, match="the space 'mine' failed: StopIteration"):
+        searched.run()
+
+
+def test_every_space_of_the_catalogue_is_a_sound_one():
+    for make in SPACES.values():
+        check_space(make(OPTIONS), OPTIONS.backbones)
