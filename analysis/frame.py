@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from ..spaces.configs import BaselineConfig
+from ..spaces.configs import BaselineConfig, Optimisation
+from ..spaces.finetune import TRAINED_MODES
 from ..spaces.record import (
     COLUMNS,
     CONFIG_HASH_KEY,
@@ -217,13 +218,18 @@ def _footprint(trial: FrozenTrial) -> Footprint | None:
     stored = trial.user_attrs.get(FOOTPRINT_KEY)
     if stored is None or _is_baseline(trial.user_attrs.get(CONFIG_KEY) or {}):
         return None
-    return Footprint(**{field.name: stored[field.name] for field in fields(Footprint)})
+    known = {f.name: stored[f.name] for f in fields(Footprint) if f.name in stored}
+    return Footprint(**known)  # parts that an older study did not record stay at their defaults
 
 
 def _parameters(trial: FrozenTrial) -> Row:
     """The config's fields under their own names, without those that its model does not read."""
     config = trial.user_attrs.get(CONFIG_KEY) or {}
     flat = {**config, **(config.get("head") or {}), **(config.get("optimisation") or {})}
+    if "optimisation" in config:  # what a config leaves out while it is the default
+        flat = {"optimiser": Optimisation().optimiser.value, "accumulation": 1, **flat}
+    if config.get("mode") in TRAINED_MODES:
+        flat = {"checkpointing": False, **flat}
     skipped = NOT_PARAMETERS | UNREAD.get(_model(config) or "", set())
     return {name: value for name, value in flat.items() if name not in skipped}
 

@@ -10,6 +10,7 @@ import inspect
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from typing import Any
 
 from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
 from ..trainables.card.cards import Card, CardError, load_card
-from ..trainables.models.backbones import BackboneError, check, identity, locate
+from ..trainables.models.backbones import BackboneError, check, identity, load_config, locate
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
 from ..trainables.notes.split import Part
 from .plan import Budget
@@ -138,7 +139,7 @@ def load_space(settings: Settings) -> Space:
     Raises:
         SpaceError: no such space, file or function.
     """
-    options = SpaceOptions(settings.backbones, settings.batch_limit)
+    options = SpaceOptions(settings.backbones, settings.batch_limit, _layers(settings.backbones))
     if settings.space in SPACES:
         if settings.space in NEEDS_BACKBONE and not settings.backbones:
             raise SpaceError(
@@ -168,6 +169,15 @@ def load_space(settings: Settings) -> Space:
     if len(inspect.signature(suggest).parameters) > 1:
         return Space(settings.space, lambda trial: suggest(trial, options))
     return Space(settings.space, suggest)
+
+
+def _layers(backbones: Sequence[str]) -> int:
+    """Layers of the shallowest backbone; one that cannot be read is a problem told elsewhere."""
+    depths = [SpaceOptions().layers]
+    for name in backbones:
+        with suppress(BackboneError):
+            depths.append(int(getattr(load_config(name), "num_hidden_layers", depths[0])))
+    return min(depths)
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:

@@ -6,16 +6,17 @@ Between `prepare`, which checks, and the command line, which shows.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 
-from ..spaces.configs import Config
+from ..spaces.configs import Config, Mode
 from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import load_backbone, load_config
+from ..trainables.models.backbones import empty_encoder, load_backbone, load_config
+from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
 from ..trainables.notes.features import encode_features, fastest_precision, token_lengths
 from ..trainables.notes.split import Part
@@ -175,8 +176,14 @@ def _encode(
             backbone_workloads=workloads,
             scratch_workload=scratch_workload,
         )
-    features = {}
+    modes, features, tokens = prepared.space.modes, {}, {}
     for name in settings.backbones:
+        if modes != {Mode.FROZEN}:
+            tokens[name] = encode_backbone_tokens(
+                corpus, name, confidential, max_tokens=settings.max_tokens
+            ).resolve()
+        if Mode.FROZEN not in modes:
+            continue
         if footprinter and card and footprinter.encoding_peak_bytes(name) > card.limit_bytes:
             continue  # the frozen backbone itself does not fit: its heads are infeasible
         folder, made = encode_features(
@@ -200,6 +207,7 @@ def _encode(
         trials_dir=prepared.study.trial_folder(0).parent.resolve(),
         cache=confidential.resolve(),
         features={name: folder.resolve() for name, folder in features.items()},
+        tokens=tokens,
     )
     return materials, footprinter or _no_footprint
 
@@ -212,14 +220,7 @@ def _no_footprint(config: Config) -> Footprint | None:
 
 def _shape(name: str) -> BackboneShape:
     """A backbone from its configuration alone."""
-    from transformers import AutoModel
-
     config = load_config(name)
-
-    def build() -> Any:
-        try:
-            return AutoModel.from_config(config, add_pooling_layer=False)
-        except TypeError:  # an architecture without a pooler
-            return AutoModel.from_config(config)
-
-    return BackboneShape(name, config.hidden_size, build)
+    return BackboneShape(
+        name, config.hidden_size, lambda attention=None: empty_encoder(config, attention)
+    )

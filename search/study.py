@@ -213,7 +213,8 @@ class Study:
             if trial.footprint and trial.reports:
                 hours += trial.footprint.card_hours_marginal(len(trial.reports))
                 backbone = getattr(trial.config, "backbone", "")
-                encodings[backbone] = trial.footprint.encoding_seconds / 3600
+                encoding = trial.footprint.encoding_seconds / 3600  # 0 where the backbone trains
+                encodings[backbone] = max(encoding, encodings.get(backbone, 0.0))
         return hours + sum(encodings.values())
 
     def trial_folder(self, number: int) -> Path:

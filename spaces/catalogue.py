@@ -10,7 +10,16 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from .configs import BaselineConfig, Config, HeadConfig, Optimisation, Pooling, ScratchConfig
+from .configs import (
+    BaselineConfig,
+    Config,
+    HeadConfig,
+    Mode,
+    Optimisation,
+    Pooling,
+    ScratchConfig,
+)
+from .finetune import TRAINED_MODES, finetuned_references, suggest_finetuned
 from .heads import HEADS
 
 SCRATCH_MODELS = ("transformer", "moe")
@@ -22,7 +31,8 @@ class SpaceOptions:
     """What a study settles before its space is searched."""
 
     backbones: tuple[str, ...] = ()  # those that heads may stand on
-    batch_limit: int = 8  # notes a step at most; the study's card held 8
+    batch_limit: int = 8  # notes in memory at once; the study's card held 8
+    layers: int = 12  # of the shallowest backbone: no more of them can train
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Space:
     suggest: Callable[[BaseTrial], Config]
     references: tuple[Mapping[str, Any], ...] = ()  # tried first; what they leave out is sampled
     controls: tuple[Config, ...] = CONTROLS  # run before all else, unknown to the sampler
+    modes: frozenset[Mode] = frozenset(Mode)  # that its heads may ask for: decides what is encoded
 
 
 def batch_sizes(limit: int) -> list[int]:
@@ -169,12 +180,27 @@ def _networks(name: str, models: tuple[str, ...], options: SpaceOptions) -> Spac
         _head_reference(m, options) if m in HEADS else _scratch_reference(m, options.batch_limit)
         for m in models
     )
-    return Space(name, suggest, references)
+    return Space(name, suggest, references, modes=frozenset({Mode.FROZEN}))
 
 
 def heads_space(options: SpaceOptions) -> Space:
     """Heads on the study's backbones, with their dimensions, pooling and optimisation."""
     return _networks("heads", tuple(HEADS), options)
+
+
+def finetune_space(options: SpaceOptions) -> Space:
+    """Heads on backbones that train: last layers, all of it, or LoRA, made to fit."""
+    given: dict[str, Any] = {
+        "backbones": options.backbones,
+        "batch_limit": options.batch_limit,
+        "layers": options.layers,
+    }
+
+    def suggest(trial: BaseTrial) -> Config:
+        return suggest_finetuned(trial, trial.suggest_categorical("model", list(HEADS)), **given)
+
+    references = finetuned_references(**given)
+    return Space("finetune", suggest, references, modes=frozenset(TRAINED_MODES))
 
 
 def scratch_space(options: SpaceOptions) -> Space:
@@ -195,8 +221,9 @@ def all_space(options: SpaceOptions) -> Space:
 
 SPACES: dict[str, Callable[[SpaceOptions], Space]] = {
     "heads": heads_space,
+    "finetune": finetune_space,
     "scratch": scratch_space,
     "baselines": baselines_space,
     "all": all_space,
 }
-NEEDS_BACKBONE = frozenset({"heads", "all"})
+NEEDS_BACKBONE = frozenset({"heads", "finetune", "all"})

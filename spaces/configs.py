@@ -7,7 +7,7 @@ length limit) is not in it, so that rungs compare like with like.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -27,23 +27,50 @@ class Pooling(StrEnum):
 class Mode(StrEnum):
     """How the backbone trains."""
 
-    FROZEN = "frozen"
+    FROZEN = "frozen"  # not at all: the head reads states that were computed once
+    LAST_K = "last_k"  # its last layers
+    FULL = "full"  # all of it, embeddings included
+    LORA = "lora"  # low-rank additions to its attention, itself unchanged
+
+
+class Optimiser(StrEnum):
+    """What takes the steps; they differ most in what they remember a parameter."""
+
+    ADAMW = "adamw"  # two numbers a parameter
+    SGD = "sgd"  # with momentum: one number a parameter
+    ADAFACTOR = "adafactor"  # a row and a column a matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimisation:
-    """How a network is trained: AdamW with linear warm-up and decay to zero."""
+    """How a network is trained: linear warm-up and decay to zero, whatever the optimiser.
 
-    learning_rate: float = 1e-3  # peak rate
+    A step is taken after `accumulation` micro-batches, so the effective batch is
+    `batch_size * accumulation` notes, with the memory of `batch_size`.
+    """
+
+    learning_rate: float = 1e-3  # peak rate; adafactor takes it times a matrix's own size
     weight_decay: float = 0.01
     warmup_share: float = 0.1  # of the study's optimiser steps, in [0, 1)
-    batch_size: int = 8  # notes a step
+    batch_size: int = 8  # notes a micro-batch: what is in memory at once
     class_weights: bool = False  # weigh the loss by inverse class frequency
+    optimiser: Optimiser = Optimiser.ADAMW
+    accumulation: int = 1  # micro-batches a step, at least 1
+
+    def __post_init__(self) -> None:
+        if self.accumulation < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"a step needs batch_size >= 1 and accumulation >= 1; got {self.batch_size=} and "
+                f"{self.accumulation=}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadConfig:
-    """A head on a backbone's last hidden states."""
+    """A head on a backbone's last hidden states, and how the backbone under it trains.
+
+    What a mode does not read must stay at its default: equal trials would hash differently.
+    """
 
     kind: ClassVar[str] = "head"
     backbone: str  # a known name, a Hugging Face id or a local directory, as the user gave it
@@ -52,6 +79,26 @@ class HeadConfig:
     pooling: Pooling = Pooling.MEAN
     dropout: float = 0.1  # before the classifier, in [0, 1)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    last_k: int = 0  # last_k only: layers that train, counted from the top
+    lora_rank: int = 0  # lora only: width of the additions
+    lora_alpha: int = 0  # lora only: the additions are scaled by lora_alpha / lora_rank
+    checkpointing: bool = False  # not frozen: compute activations twice, keep a layer's at a time
+
+    def __post_init__(self) -> None:
+        wanted = {
+            "last_k": self.mode is Mode.LAST_K,
+            "lora_rank": self.mode is Mode.LORA,
+            "lora_alpha": self.mode is Mode.LORA,
+        }
+        wrong = [name for name, used in wanted.items() if (getattr(self, name) > 0) is not used]
+        if self.checkpointing and self.mode is Mode.FROZEN:
+            wrong.append("checkpointing")
+        if wrong:
+            raise ValueError(
+                "last_k > 0 must hold in mode last_k alone, lora_rank > 0 and lora_alpha > 0 in "
+                f"mode lora alone, and frozen has no checkpointing; wrong in {self.mode=}: "
+                f"{ {name: getattr(self, name) for name in wrong} }"
+            )
 
     @property
     def model(self) -> str:
@@ -115,6 +162,10 @@ class BaselineConfig:
 
 Config = HeadConfig | ScratchConfig | BaselineConfig
 _KINDS: dict[str, type[Config]] = {c.kind: c for c in (HeadConfig, ScratchConfig, BaselineConfig)}
+# Fields that came after the first studies. They are written only where they say something, so that
+# a config from before has the hash that its study knows it by.
+_LATER_HEAD = ("last_k", "lora_rank", "lora_alpha", "checkpointing")
+_LATER_OPTIMISATION = ("optimiser", "accumulation")
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -122,7 +173,17 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     stored = {"kind": config.kind, **asdict(config)}
     if isinstance(config, HeadConfig):
         stored["head"] = {"kind": config.head.kind, **stored["head"]}
+        _leave_out_defaults(stored, HeadConfig, _LATER_HEAD)
+    if "optimisation" in stored:
+        _leave_out_defaults(stored["optimisation"], Optimisation, _LATER_OPTIMISATION)
     return stored
+
+
+def _leave_out_defaults(stored: dict[str, Any], kind: type, names: tuple[str, ...]) -> None:
+    defaults = {f.name: f.default for f in fields(kind)}
+    for name in names:
+        if stored[name] == defaults[name]:
+            del stored[name]
 
 
 def config_from_dict(stored: Mapping[str, Any]) -> Config:
@@ -136,7 +197,9 @@ def config_from_dict(stored: Mapping[str, Any]) -> Config:
     if kind not in _KINDS:
         raise ValueError(f"a config is one of {sorted(_KINDS)}; got {kind=}")
     if "optimisation" in values:
-        values["optimisation"] = Optimisation(**values["optimisation"])
+        chosen = dict(values["optimisation"])
+        chosen["optimiser"] = Optimiser(chosen.get("optimiser", Optimiser.ADAMW))
+        values["optimisation"] = Optimisation(**chosen)
     if "pooling" in values:
         values["pooling"] = Pooling(values["pooling"])
     if kind == HeadConfig.kind:

@@ -4,7 +4,7 @@ It crosses from the driver to a worker as JSON, so that nothing executes from it
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +57,4 @@ class Materials:
     trials_dir: Path  # a folder a trial in it
     cache: Path  # the store's confidential folder; scratch tokens are made in it when first wanted
     features: dict[str, Path]  # backbone -> folder of its encoded corpus
+    tokens: dict[str, Path] = field(default_factory=dict)  # backbone -> the corpus in its tokens

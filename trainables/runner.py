@@ -7,7 +7,7 @@ a trial can cause: one that diverges or crashes ends as failed, with a reason th
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -15,11 +15,20 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..spaces.configs import BaselineConfig, HeadConfig, ScratchConfig, config_hash
+from ..spaces.configs import (
+    BaselineConfig,
+    HeadConfig,
+    Mode,
+    ScratchConfig,
+    backbone_label,
+    config_hash,
+)
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
+from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
 from .models.baselines import fit_baseline
 from .models.classifier import HeadModel
+from .models.finetuned import ATTENTION, TunedModel
 from .models.scratch import ScratchModel
 from .notes.cache import read_meta
 from .notes.corpus import Corpus
@@ -65,7 +74,7 @@ def run_trial(
             return
         for report, reason in _network(assignment, corpus, materials, device, sizes):
             yield Step(report, ended(State.COMPLETE if reason else State.RUNNING, reason))
-    except DivergedError as error:
+    except (DivergedError, BackboneError) as error:  # their messages are ours, and quote no note
         yield Step(None, ended(State.FAILED, str(error)))
     except Exception as error:
         yield Step(None, ended(State.FAILED, crash_reason(error)))
@@ -93,20 +102,18 @@ def _network(
     config = cast("HeadConfig | ScratchConfig", assignment.config)
     folder = materials.trials_dir / f"{assignment.number:05d}"
     identity = config_hash(config)
-    build, inputs, frozen = network_of(config, corpus, materials)
-    with torch.device("meta"):
-        sizes["trainable_parameters"] = sum(p.numel() for p in build().parameters())
-    sizes["total_parameters"] = sizes["trainable_parameters"] + frozen
+    network = network_of(config, corpus, materials)
+    sizes |= network.sizes
     task = Task(
-        inputs=inputs,
+        inputs=network.inputs,
         labels=corpus.labels,
         classes=len(corpus.label_names),
         training=corpus.indices(Part.TRAIN),
         validation=corpus.indices(Part.VALIDATION),
     )
-    checkpoint = load_checkpoint(folder, identity)
+    checkpoint = load_checkpoint(folder, identity, network.backbone)
     epochs = train(
-        build,
+        network.build,
         task,
         config.optimisation,
         materials.settings,
@@ -121,26 +128,86 @@ def _network(
     for epoch in epochs:
         trained = True
         if epoch.is_best and materials.settings.keep_weights:
-            write_tensors(folder / BEST, epoch.weights(), {"config_hash": identity})
-        save_checkpoint(folder, epoch.checkpoint(identity))
+            metadata = {"config_hash": identity, "backbone": network.backbone}
+            write_tensors(folder / BEST, epoch.weights(), metadata)
+        save_checkpoint(folder, replace(epoch.checkpoint(identity), backbone=network.backbone))
         yield epoch.report, epoch.ended
     if not trained and stored:  # killed after the last epoch, before its end was recorded
         yield stored[-1], "all epochs were trained before it was resumed"
 
 
-def network_of(
-    config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Materials
-) -> tuple[Callable[[], nn.Module], Ragged, int]:
-    """How to build the config's network, the notes as it reads them, and its frozen parameters."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What a config trains, and on what."""
+
+    build: Callable[[], nn.Module]
+    inputs: Ragged  # the notes as it reads them
+    trainable: int  # parameters that training moves
+    frozen: int = 0  # parameters that it does not, a frozen backbone's among them
+    backbone: str = ""  # identity of the backbone whose frozen part is inside the network
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """As an outcome states them."""
+        return {
+            "trainable_parameters": self.trainable,
+            "total_parameters": self.trainable + self.frozen,
+        }
+
+
+def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Materials) -> Network:
+    """The config's network: a head on stored features, a scratch model, or a backbone that trains.
+
+    Raises:
+        BackboneError: a backbone's files here are not those that the study was made with.
+    """
     classes = len(corpus.label_names)
     limit = materials.settings.max_tokens
-    if isinstance(config, HeadConfig):
-        folder = materials.features[config.backbone]
-        inputs, frozen = _open(folder), cast("int", read_meta(folder)["parameters"])
-        return lambda: HeadModel(inputs.width, classes, config), inputs, frozen
-    folder = encode_tokens(corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit)
-    vocabulary = cast("int", read_meta(folder)["vocabulary"])
-    return lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder), 0
+    if isinstance(config, ScratchConfig):
+        folder = encode_tokens(
+            corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit
+        )
+        vocabulary = cast("int", read_meta(folder)["vocabulary"])
+        return _whole(lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder))
+    if config.mode is not Mode.FROZEN:
+        return _tuned(config, classes, materials)
+    folder = materials.features[config.backbone]
+    inputs = _open(folder)
+    frozen = cast("int", read_meta(folder)["parameters"])
+    return _whole(lambda: HeadModel(inputs.width, classes, config), inputs, frozen)
+
+
+def _whole(build: Callable[[], nn.Module], inputs: Ragged, frozen: int = 0) -> Network:
+    """A network all of whose own parameters train."""
+    with torch.device("meta"):
+        trainable = sum(p.numel() for p in build().parameters())
+    return Network(build=build, inputs=inputs, trainable=trainable, frozen=frozen)
+
+
+def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
+    folder = materials.tokens[config.backbone]
+    expected = cast("str", read_meta(folder)["identity"])
+
+    def build() -> nn.Module:
+        with torch.random.fork_rng():  # what loading draws must not decide how the head starts
+            encoder, found = load_encoder(config.backbone, materials.cache, ATTENTION)
+        if found != expected:
+            raise BackboneError(
+                f"the files of the backbone {backbone_label(config.backbone)!r} differ between the "
+                "machines of this study: bring the same ones to each"
+            )
+        return TunedModel(encoder, classes, config)
+
+    with torch.device("meta"):
+        empty = TunedModel(empty_encoder(load_config(config.backbone), ATTENTION), classes, config)
+    trainable = sum(p.numel() for p in empty.parameters() if p.requires_grad)
+    return Network(
+        build=build,
+        inputs=_open(folder),
+        trainable=trainable,
+        frozen=sum(p.numel() for p in empty.parameters()) - trainable,
+        backbone=expected,
+    )
 
 
 @lru_cache(maxsize=16)

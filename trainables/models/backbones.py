@@ -199,24 +199,62 @@ def _quietly() -> None:
     logging.disable_progress_bar()
 
 
+def empty_encoder(config: Any, attention: str | None = None) -> nn.Module:
+    """The encoder of this configuration without its weights, for shapes and counts.
+
+    Args:
+        config: see `load_config`.
+        attention: transformers' name of the kernel; None takes its default.
+    """
+    from transformers import AutoModel
+
+    options = {"attn_implementation": attention} if attention else {}
+    try:  # the pooler is not used: only the last hidden states are
+        return AutoModel.from_config(config, add_pooling_layer=False, **options)
+    except TypeError:  # an architecture without one
+        return AutoModel.from_config(config, **options)
+
+
+def load_encoder(name: str, cache: Path, attention: str | None = None) -> tuple[Any, str]:
+    """The encoder in evaluation mode and single precision, and the identity of its files.
+
+    Raises:
+        BackboneError: its files are missing, torn or not all there.
+    """
+    _quietly()
+    folder = locate(name)
+    digest = identity(folder)
+    source = _as_safetensors(folder, digest, cache)
+    return _load_weights(name, source, attention).eval(), digest
+
+
 def load_backbone(name: str, cache: Path) -> Backbone:
     """Load encoder and tokenizer, in evaluation mode and single precision.
 
     Raises:
         BackboneError: see `check`.
     """
+    check(name)
+    model, digest = load_encoder(name, cache)
+    return Backbone(
+        name=name,
+        identity=digest,
+        model=model,
+        tokenizer=load_tokenizer(name),
+        width=model.config.hidden_size,
+        max_tokens=position_limit(model.config),
+    )
+
+
+def _load_weights(name: str, source: Path, attention: str | None) -> Any:
     from transformers import AutoModel
 
-    _quietly()
-    check(name)
-    folder = locate(name)
-    digest = identity(folder)
-    source = _as_safetensors(folder, digest, cache)
     options: dict[str, Any] = {
         "trust_remote_code": False,
         "use_safetensors": True,
         "dtype": torch.float32,
         "output_loading_info": True,
+        **({"attn_implementation": attention} if attention else {}),
     }
     try:
         try:  # the pooler is not used: only the last hidden states are
@@ -230,15 +268,7 @@ def load_backbone(name: str, cache: Path) -> Backbone:
             f"the backbone {name!r} lacks {len(missing)} of its weights, {missing[0]} the first of "
             "them: they would be random. Bring the files of the whole encoder"
         )
-    config = model.config
-    return Backbone(
-        name=name,
-        identity=digest,
-        model=model.eval(),
-        tokenizer=load_tokenizer(name),
-        width=config.hidden_size,
-        max_tokens=position_limit(config),
-    )
+    return model
 
 
 def position_limit(config: Any) -> int:

@@ -36,7 +36,7 @@ def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> np.ndarray:
     """Tokens of each note under the backbone's tokenizer and limit, [notes] int64."""
     tokenizer = load_tokenizer(backbone)
     limit = min(max_tokens, position_limit(load_config(backbone)))
-    return np.asarray([len(ids) for ids in _tokenize(corpus, tokenizer, limit)], dtype=np.int64)
+    return np.asarray([len(ids) for ids in tokenize(corpus, tokenizer, limit)], dtype=np.int64)
 
 
 def encode_features(
@@ -67,7 +67,7 @@ def encode_features(
     limit = min(max_tokens, backbone.max_tokens)
 
     def fill(folder: Path) -> dict[str, object]:
-        ids = _tokenize(corpus, backbone.tokenizer, limit)
+        ids = tokenize(corpus, backbone.tokenizer, limit)
         lengths = np.asarray([len(note) for note in ids], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         total = int(offsets[-1])
@@ -110,7 +110,8 @@ def encode_features(
     return make_once(cache, name, fill)
 
 
-def _tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
+def tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
+    """Token numbers of every note, special tokens included, cut at `limit`."""
     encoded = tokenizer(
         list(corpus.texts), truncation=True, max_length=limit, return_attention_mask=False
     )

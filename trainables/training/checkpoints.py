@@ -27,6 +27,7 @@ class Checkpoint:
     optimiser: dict[str, Tensor]  # "parameter.state" -> tensor
     reports: tuple[EpochReport, ...]  # one an epoch so far
     config_hash: str  # of the config that it belongs to
+    backbone: str = ""  # identity of the one whose frozen part is not in `model`
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -44,12 +45,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "reports": json.dumps([report.to_dict() for report in checkpoint.reports]),
         "config_hash": checkpoint.config_hash,
+        "backbone": checkpoint.backbone,
     }
     write_tensors(folder / CHECKPOINT, tensors, metadata)
 
 
-def load_checkpoint(folder: Path, config_hash: str) -> Checkpoint | None:
-    """The trial's checkpoint, or None where there is none that can be read for this config."""
+def load_checkpoint(folder: Path, config_hash: str, backbone: str = "") -> Checkpoint | None:
+    """The trial's checkpoint; None where none can be read for this config on this backbone."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
     try:
         with safe_open(folder / CHECKPOINT, framework="pt") as stored:
@@ -59,10 +61,10 @@ def load_checkpoint(folder: Path, config_hash: str) -> Checkpoint | None:
                 parts[part][name] = stored.get_tensor(key)
     except (FileNotFoundError, SafetensorError):
         return None
-    if metadata.get("config_hash") != config_hash:
+    if metadata.get("config_hash") != config_hash or metadata.get("backbone", "") != backbone:
         return None
     reports = tuple(EpochReport(**report) for report in json.loads(metadata["reports"]))
-    return Checkpoint(parts["model"], parts["optimiser"], reports, config_hash)
+    return Checkpoint(parts["model"], parts["optimiser"], reports, config_hash, backbone)
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -18,9 +18,11 @@ from ...spaces.configs import Optimisation
 from ...spaces.record import EpochReport
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
+from ..models.finetuned import load_trained_state, trained_state
 from .batches import Ragged, evaluation_batches, training_batches
 from .checkpoints import Checkpoint
 from .metrics import score
+from .optimisers import dump_optimiser, load_optimiser, make_optimiser, update
 
 
 class DivergedError(ArithmeticError):
@@ -63,6 +65,46 @@ def rate_share(step: int, *, steps: int, warmup_share: float) -> float:
     return (steps - step) / max(1, steps - warmup)
 
 
+def optimiser_steps(notes: int, optimisation: Optimisation) -> int:
+    """Steps of an epoch over so many notes; the last one may have fewer micro-batches.
+
+    >>> optimiser_steps(100, Optimisation(batch_size=8)), optimiser_steps(100, Optimisation(
+    ...     batch_size=8, accumulation=4))
+    (13, 4)
+    """
+    return math.ceil(math.ceil(notes / optimisation.batch_size) / optimisation.accumulation)
+
+
+def add_gradients(
+    model: nn.Module,
+    inputs: Tensor,
+    mask: Tensor,
+    target: Tensor,
+    *,
+    weights: Tensor | None,
+    share: float,
+) -> Tensor:
+    """Forward and backward over one micro-batch; the gradients are added to what is there.
+
+    The footprint traces this very function, so that what it counts is what runs.
+
+    Args:
+        model: the network.
+        inputs: see the network's forward.
+        mask: [notes, tokens] bool, True at real tokens.
+        target: class codes, [notes] int64.
+        weights: of the classes, [classes] float32, or None.
+        share: of this micro-batch in its step; they add up to 1.
+
+    Returns:
+        the micro-batch's mean loss, detached.
+    """
+    output = model(inputs, mask)
+    loss = F.cross_entropy(output.logits, target, weight=weights)
+    ((loss + output.balance_loss) * share).backward()
+    return loss.detach()
+
+
 def train(
     build: Callable[[], nn.Module],
     task: Task,
@@ -82,20 +124,15 @@ def train(
     """
     torch.manual_seed(derive_seed(seed, "init"))
     model = build().to(device)
-    optimiser = torch.optim.AdamW(
-        model.parameters(),
-        lr=optimisation.learning_rate,
-        weight_decay=optimisation.weight_decay,
-        foreach=False,  # the same on every kind of device, and the smaller peak
-    )
+    optimiser = make_optimiser(model, optimisation)
     reports: list[EpochReport] = []
     if checkpoint is not None:
-        model.load_state_dict(checkpoint.model)
-        _load_optimiser(optimiser, model, checkpoint.optimiser)
+        load_trained_state(model, checkpoint.model)
+        load_optimiser(optimiser, model, checkpoint.optimiser)
         reports = list(checkpoint.reports)
     weights = _class_weights(task, device) if optimisation.class_weights else None
     lengths = task.inputs.lengths
-    epoch_steps = math.ceil(len(task.training) / optimisation.batch_size)
+    epoch_steps = optimiser_steps(len(task.training), optimisation)
     steps = epoch_steps * settings.max_epochs
     while len(reports) < settings.max_epochs and not _out_of_patience(reports, settings.patience):
         epoch = len(reports) + 1
@@ -109,18 +146,19 @@ def train(
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         model.train()
         total = torch.zeros((), device=device)
-        for place, notes in enumerate(batches):
+        for place in range(epoch_steps):
             step = (epoch - 1) * epoch_steps + place
             share = rate_share(step, steps=steps, warmup_share=optimisation.warmup_share)
             optimiser.param_groups[0]["lr"] = optimisation.learning_rate * share
-            inputs, mask = task.inputs.batch(notes, device)
-            output = model(inputs, mask)
-            target = torch.from_numpy(task.labels[notes]).to(device)
-            loss = F.cross_entropy(output.logits, target, weight=weights)
-            optimiser.zero_grad(set_to_none=True)
-            (loss + output.balance_loss).backward()
-            optimiser.step()
-            total += loss.detach() * len(notes)
+            first = place * optimisation.accumulation
+            micro = batches[first : first + optimisation.accumulation]
+            for notes, part in zip(micro, _shares(micro, task, weights), strict=True):
+                inputs, mask = task.inputs.batch(notes, device)
+                target = torch.from_numpy(task.labels[notes]).to(device)
+                loss = add_gradients(model, inputs, mask, target, weights=weights, share=part)
+                total += loss * len(notes)
+                del inputs, mask, target, loss  # or they stand beside the next batch
+            update(optimiser)
         train_loss = total.item() / len(task.training)
         if not math.isfinite(train_loss):
             raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
@@ -148,8 +186,8 @@ def train(
             is_best,
             ended,
             checkpoint=lambda config_hash: Checkpoint(
-                dict(model.state_dict()),
-                _dump_optimiser(optimiser, model),
+                trained_state(model),
+                dump_optimiser(optimiser, model),
                 tuple(reports),
                 config_hash,
             ),
@@ -185,30 +223,17 @@ def _out_of_patience(reports: list[EpochReport], patience: int) -> bool:
     return patience > 0 and best is not None and len(reports) - best.epoch >= patience
 
 
+def _shares(micro: list[np.ndarray], task: Task, weights: Tensor | None) -> list[float]:
+    """Each micro-batch's part of its step: as the mean over all their notes would weigh it."""
+    if len(micro) == 1:
+        return [1.0]
+    each = np.ones(task.classes) if weights is None else weights.cpu().numpy()
+    sums = np.array([each[task.labels[notes]].sum(dtype=np.float64) for notes in micro])
+    return (sums / sums.sum()).tolist()
+
+
 def _class_weights(task: Task, device: torch.device) -> Tensor:
     """Inverse frequencies with mean 1 over the training notes, [classes] float32."""
     counts = np.bincount(task.labels[task.training], minlength=task.classes)
     weights = len(task.training) / (task.classes * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=device)
-
-
-def _dump_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """AdamW's moments and step under the parameters' names."""
-    return {
-        f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimiser.state.get(parameter, {}).items()
-    }
-
-
-def _load_optimiser(
-    optimiser: torch.optim.Optimizer, model: nn.Module, stored: dict[str, Tensor]
-) -> None:
-    parameters = dict(model.named_parameters())
-    for key, value in stored.items():
-        name, state = key.rsplit(".", 1)
-        parameter = parameters[name]
-        device = (
-            value.device if state == "step" else parameter.device
-        )  # AdamW keeps steps on the CPU
-        optimiser.state[parameter][state] = value.clone().to(device)

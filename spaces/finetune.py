@@ -1,0 +1,120 @@
+"""Heads on a backbone that trains: its last layers, all of it, or low-rank additions to it.
+
+Beside the mode, this is where a search chooses what makes a large model fit a small card: how many
+notes are in memory at once, gradient checkpointing, and what the optimiser remembers. The frozen
+mode is not here: the space `heads` is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import BaseTrial
+
+from .configs import HeadConfig, Mode, Optimisation, Optimiser, Pooling
+from .heads import HEADS
+
+TRAINED_MODES = (Mode.LAST_K, Mode.FULL, Mode.LORA)
+EFFECTIVE_BATCHES = (8, 16, 32)  # notes a step, whatever of them is in memory at once
+LAST_LAYERS = (1, 2, 4)
+# Peak rates. AdamW's around what BERT's and LoRA's authors used; SGD's steps are not normalised,
+# and Adafactor's are a share of a matrix's own size (0.04 a number in a BERT), hence far larger.
+RATES: dict[Optimiser, tuple[float, float]] = {
+    Optimiser.ADAMW: (1e-5, 3e-4),
+    Optimiser.SGD: (1e-3, 1e-1),
+    Optimiser.ADAFACTOR: (3e-4, 1e-2),
+}
+LORA_FACTOR = 10.0  # additions that start at zero take larger steps
+
+
+def suggest_finetuned(
+    trial: BaseTrial, kind: str, *, backbones: Sequence[str], batch_limit: int, layers: int
+) -> HeadConfig:
+    """A head of this kind on one of the backbones, which trains in one of the modes."""
+    several = len(backbones) > 1
+    mode = Mode(trial.suggest_categorical("mode", [m.value for m in TRAINED_MODES]))
+    rank = trial.suggest_int("lora_rank", 2, 32, log=True) if mode is Mode.LORA else 0
+    return HeadConfig(
+        backbone=trial.suggest_categorical("backbone", list(backbones))
+        if several
+        else backbones[0],
+        mode=mode,
+        head=HEADS[kind].suggest(trial),
+        pooling=Pooling(trial.suggest_categorical("pooling", [p.value for p in Pooling])),
+        dropout=trial.suggest_float("head_dropout", 0.0, 0.5),
+        last_k=_suggest_last_k(trial, layers) if mode is Mode.LAST_K else 0,
+        lora_rank=rank,
+        lora_alpha=2 * rank,  # a scale of 2, as in the official code for RoBERTa: 16 over 8
+        checkpointing=trial.suggest_categorical("checkpointing", [False, True]),
+        optimisation=_suggest_optimisation(trial, mode, batch_limit),
+    )
+
+
+def finetuned_references(
+    *, backbones: Sequence[str], batch_limit: int, layers: int
+) -> tuple[dict[str, Any], ...]:
+    """Where a search starts: the linear head in each mode. LoRA's is the study's LoRA arm."""
+    notes = batch_sizes_in_memory(batch_limit)[-1]
+    shared: dict[str, Any] = {
+        "model": "linear",
+        **({"backbone": backbones[0]} if len(backbones) > 1 else {}),
+        "pooling": "mean",
+        "head_dropout": 0.1,
+        "checkpointing": False,
+        "optimiser": Optimiser.ADAMW.value,
+        "tuned_weight_decay": 0.01,
+        "tuned_warmup_share": 0.1,
+        "tuned_batch_size": notes,
+        "effective_batch": max(notes, EFFECTIVE_BATCHES[0]),
+        "tuned_class_weights": False,
+    }
+    return (
+        {**shared, "mode": "lora", "lora_rank": 8, "lora_adamw_learning_rate": 5e-4},
+        {
+            **shared,
+            "mode": "last_k",
+            "last_k": last_layers(layers)[-1],
+            "adamw_learning_rate": 5e-5,
+        },
+        {**shared, "mode": "full", "adamw_learning_rate": 5e-5},
+    )
+
+
+def batch_sizes_in_memory(limit: int) -> list[int]:
+    """Powers of two up to the limit, from one note: the smallest are what fits.
+
+    >>> batch_sizes_in_memory(8), batch_sizes_in_memory(6)
+    ([1, 2, 4, 8], [1, 2, 4])
+    """
+    return [2**power for power in range(limit.bit_length())]
+
+
+def last_layers(layers: int) -> list[int]:
+    """How many layers may train in mode last_k: fewer than all.
+
+    >>> last_layers(12), last_layers(3), last_layers(1)
+    ([1, 2, 4], [1, 2], [1])
+    """
+    return [k for k in LAST_LAYERS if k < layers] or [1]
+
+
+def _suggest_last_k(trial: BaseTrial, layers: int) -> int:
+    return trial.suggest_categorical("last_k", last_layers(layers))
+
+
+def _suggest_optimisation(trial: BaseTrial, mode: Mode, batch_limit: int) -> Optimisation:
+    optimiser = Optimiser(trial.suggest_categorical("optimiser", [o.value for o in Optimiser]))
+    low, high = RATES[optimiser]
+    name = f"{optimiser.value}_learning_rate"
+    if mode is Mode.LORA:  # a parameter of its own: one name has one range
+        low, high, name = LORA_FACTOR * low, LORA_FACTOR * high, f"lora_{name}"
+    batch_size = trial.suggest_categorical("tuned_batch_size", batch_sizes_in_memory(batch_limit))
+    effective = trial.suggest_categorical("effective_batch", list(EFFECTIVE_BATCHES))
+    return Optimisation(
+        learning_rate=trial.suggest_float(name, low, high, log=True),
+        weight_decay=trial.suggest_float("tuned_weight_decay", 1e-4, 1e-1, log=True),
+        warmup_share=trial.suggest_float("tuned_warmup_share", 0.0, 0.3),
+        batch_size=batch_size,
+        class_weights=trial.suggest_categorical("tuned_class_weights", [False, True]),
+        optimiser=optimiser,
+        accumulation=max(1, effective // batch_size),
+    )

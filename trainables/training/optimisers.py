@@ -1,0 +1,56 @@
+"""The optimisers that a config may choose, their state on disk, and one update.
+
+All run parameter by parameter (`foreach=False`): the grouped kernels are chosen by the kind of
+device and need more memory at their peak, so a footprint could not hold for both.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces.configs import Optimisation, Optimiser
+
+SGD_MOMENTUM = 0.9
+
+
+def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
+    """The config's optimiser over the parameters that train, and no others."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rate, decay = optimisation.learning_rate, optimisation.weight_decay
+    match optimisation.optimiser:
+        case Optimiser.ADAMW:
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=False)
+        case Optimiser.SGD:  # its decay is part of the gradient, not decoupled
+            return torch.optim.SGD(
+                parameters, lr=rate, weight_decay=decay, momentum=SGD_MOMENTUM, foreach=False
+            )
+        case Optimiser.ADAFACTOR:
+            return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay, foreach=False)
+
+
+def update(optimiser: torch.optim.Optimizer) -> None:
+    """Take a step and free the gradients, so that the next forward pass need not hold them."""
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def dump_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Moments and steps under the parameters' names: "parameter.state" -> tensor."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def load_optimiser(
+    optimiser: torch.optim.Optimizer, model: nn.Module, stored: dict[str, Tensor]
+) -> None:
+    """Put back what `dump_optimiser` took."""
+    parameters = dict(model.named_parameters())
+    for key, value in stored.items():
+        name, state = key.rsplit(".", 1)
+        parameter = parameters[name]
+        # Steps are kept on the CPU, on whatever device their parameter is.
+        device = value.device if state == "step" else parameter.device
+        optimiser.state[parameter][state] = value.clone().to(device)
