@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...spaces.configs import HeadConfig
 from .heads import structure
+from .kernels import Dropout
 from .output import Output
 from .pooling import Pool
 
@@ -18,7 +19,7 @@ class HeadModel(nn.Module):
         super().__init__()
         self.structure = structure(config.head, width)
         self.pool = Pool(config.pooling, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Output:

@@ -1,9 +1,7 @@
 """A backbone that trains, with a head on it: the modes last_k, full and lora.
 
-What a mode does not train keeps its weights and stays in evaluation mode, without dropout. The
-attention is always the eager one, plain matrix products: it is the one kernel that needs the same
-memory on a CPU and on every GPU (fused kernels depend on the device, Pascal has other ones than
-Hopper), that gives the same bits twice on a GPU, and that can be traced without one.
+What a mode does not train keeps its weights and stays in evaluation mode, without dropout. Dropout
+and attention are those of `kernels`, so that the footprint holds on every device.
 """
 
 from collections.abc import Iterator
@@ -13,9 +11,9 @@ from torch import Tensor, nn
 
 from ...spaces.configs import HeadConfig, Mode
 from .classifier import HeadModel
+from .kernels import with_plain_dropout
 from .output import Output
 
-ATTENTION = "eager"
 LORA_TARGETS = ("query", "value")  # as the paper's; BERT, RoBERTa and CamemBERT name them so
 
 
@@ -26,7 +24,8 @@ class TunedModel(nn.Module):
         """Set the encoder up for its mode, in place, and put a new head on it.
 
         Args:
-            encoder: a Hugging Face encoder, loaded or empty; only this model may use it.
+            encoder: a Hugging Face encoder with plain attention, loaded or empty; only this model
+                may use it.
             classes: labels.
             config: the trial's choices.
 
@@ -34,7 +33,7 @@ class TunedModel(nn.Module):
             ValueError: the mode cannot be had from this encoder.
         """
         super().__init__()
-        self.encoder = _LIMITED[config.mode](encoder, config)
+        self.encoder = with_plain_dropout(_LIMITED[config.mode](encoder, config))
         self.head = HeadModel(encoder.config.hidden_size, classes, config)
         self.padding = int(encoder.config.pad_token_id or 0)
         if config.checkpointing:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.configs import ScratchConfig
+from .kernels import Dropout, additive, attention
 from .moe import SwitchFeedForward
 from .output import Output
 from .pooling import Pool
@@ -42,7 +43,7 @@ class ScratchModel(nn.Module):
         nn.init.normal_(self.positions, std=EMBEDDING_DEVIATION)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.pool = Pool(config.pooling, config.width)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.width, classes)
         self.balance_weight = config.balance_weight
 
@@ -78,7 +79,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width)
         self.feed_forward = _feed_forward(config)
         self.feed_forward_norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Map `hidden`, [notes, tokens, width], and say the balance loss, a scalar."""
@@ -101,7 +102,8 @@ class SelfAttention(nn.Module):
         # [notes, tokens, 3 * width] -> [notes, heads, tokens, 3, width / heads]
         parts = self.project(hidden).unflatten(-1, (3, self.heads, -1)).permute(0, 3, 1, 2, 4)
         query, key, value = parts.unbind(dim=3)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        scale = query.shape[-1] ** -0.5
+        mixed = attention(query, key, value, additive(mask), scale=scale)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 

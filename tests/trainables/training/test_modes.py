@@ -10,7 +10,8 @@ from headhunt.spaces.configs import HeadConfig, Mode, Optimisation, Optimiser
 from headhunt.spaces.heads import AdapterHead, LinearHead
 from headhunt.trainables.assignment import TrainingSettings
 from headhunt.trainables.models.backbones import load_encoder
-from headhunt.trainables.models.finetuned import ATTENTION, TunedModel, layers_of, trained_state
+from headhunt.trainables.models.finetuned import TunedModel, layers_of, trained_state
+from headhunt.trainables.models.kernels import plain_attention_name
 from headhunt.trainables.training.batches import Ragged
 from headhunt.trainables.training.checkpoints import load_checkpoint, save_checkpoint
 from headhunt.trainables.training.loop import Task, _shares, add_gradients, train
@@ -30,7 +31,7 @@ RATES = {Optimiser.ADAMW: 1e-2, Optimiser.SGD: 3e-2, Optimiser.ADAFACTOR: 3e-2}
 @pytest.fixture(scope="module", params=["camembert", "roberta"])
 def encoder_of(request, tmp_path_factory):
     folder = make_backbone(tmp_path_factory.mktemp("tuned") / request.param, request.param)
-    return lambda: load_encoder(str(folder), folder, ATTENTION)[0]
+    return lambda: load_encoder(str(folder), folder, plain_attention_name())[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ upper matrix zero, scale 1) are two settings of it. AdaptFormer's learned scale 
 from torch import Tensor, nn
 
 from ....spaces.heads import AdapterHead
+from ..kernels import Dropout
 from . import registers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
@@ -27,7 +28,7 @@ class Adapter(nn.Module):
         self.norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
         self.down = nn.Linear(width, settings.bottleneck)
         self.activation = ACTIVATIONS[settings.activation]()
-        self.dropout = nn.Dropout(settings.structure_dropout)
+        self.dropout = Dropout(settings.structure_dropout)
         self.up = nn.Linear(settings.bottleneck, width)
         self._initialise(settings.init)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....spaces.heads import GrnHead
+from ..kernels import Dropout
 from . import registers
 
 
@@ -21,7 +22,7 @@ class Grn(nn.Module):
         inside = settings.bottleneck or width
         self.w2 = nn.Linear(width, inside)
         self.w1 = nn.Linear(inside, inside)
-        self.dropout = nn.Dropout(settings.structure_dropout)
+        self.dropout = Dropout(settings.structure_dropout)
         self.w4 = nn.Linear(inside, width)
         self.w5 = nn.Linear(inside, width)
         self.norm = nn.LayerNorm(width)

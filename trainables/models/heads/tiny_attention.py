@@ -6,8 +6,10 @@ projections k -> k. The cost is quadratic in tokens, with one number per pair of
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ....spaces.heads import TinyAttentionHead
+from ..kernels import additive, attention
 from . import registers
 
 OUTPUT_SCALE = 0.01  # of the last layer's weights and biases at the start, as in the official code
@@ -33,6 +35,23 @@ class TinyAttention(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Map `hidden`, [notes, tokens, width]; `mask`, [notes, tokens] bool, is True at tokens."""
         query, key, value = self.project(self.norm(hidden)).chunk(3, dim=-1)
-        # need_weights=False takes scaled_dot_product_attention; the weights would cost memory.
-        mixed, _ = self.attention(query, key, value, key_padding_mask=~mask, need_weights=False)
-        return hidden + self.out(mixed)
+        return hidden + self.out(self._mixed(query, key, value, mask))
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """What the module's own forward computes, by the attention that all models here share."""
+        inner = self.attention
+        weights, biases = inner.in_proj_weight.chunk(3), inner.in_proj_bias.chunk(3)
+        query, key, value = (
+            F.linear(states, weight, bias).unsqueeze(1)  # one head: [notes, 1, tokens, k]
+            for states, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        mixed = attention(
+            query,
+            key,
+            value,
+            additive(mask),
+            scale=query.shape[-1] ** -0.5,
+            dropout_share=inner.dropout,
+            training=self.training,
+        )
+        return inner.out_proj(mixed.squeeze(1))
