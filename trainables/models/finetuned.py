@@ -37,10 +37,7 @@ class TunedModel(nn.Module):
         self.head = HeadModel(encoder.config.hidden_size, classes, config)
         self.padding = int(encoder.config.pad_token_id or 0)
         if config.checkpointing:
-            # Non-reentrant: the other kind loses gradients where a layer's input needs none, as
-            # the first layer's under LoRA does.
-            enable = getattr(encoder, "activation_checkpointing_enable", None)  # its later name
-            (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
+            _recompute_layers(encoder)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Output:
         """Classify notes.
@@ -64,6 +61,19 @@ class TunedModel(nn.Module):
         for part in _parts(self.encoder, layers_of(self.encoder)):
             part.train(mode and any(p.requires_grad for p in part.parameters()))
         return self
+
+
+def _recompute_layers(encoder: Any) -> None:
+    """Keep only the input of each layer that trains, and compute the rest again on the way back.
+
+    Non-reentrant: the other kind loses gradients where a layer's input needs none, as the first
+    layer's under LoRA does. transformers makes the embeddings' output need gradients for its sake;
+    that is undone, or frozen layers below would record all that they compute: with one of four
+    layers training, a step needed twice as much memory with checkpointing as without.
+    """
+    enable = getattr(encoder, "activation_checkpointing_enable", None)  # its later name
+    (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
+    encoder.disable_input_require_grads()
 
 
 def layers_of(encoder: Any) -> nn.ModuleList:
