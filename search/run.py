@@ -221,6 +221,4 @@ def _no_footprint(config: Config) -> Footprint | None:
 def _shape(name: str) -> BackboneShape:
     """A backbone from its configuration alone."""
     config = load_config(name)
-    return BackboneShape(
-        name, config.hidden_size, lambda attention=None: empty_encoder(config, attention)
-    )
+    return BackboneShape(name, config.hidden_size, lambda: empty_encoder(config))

@@ -52,7 +52,7 @@ class EpochReport:
 class Footprint:
     """What a config needs on the card, by the model; all of it is modelled, nothing measured."""
 
-    peak_bytes: int  # training, validation and encoding, whichever is largest, without the context
+    peak_bytes: int  # training, validation and encoding, whichever is largest, and workspaces
     limit_bytes: int  # the card's memory less its context reserve
     trainable_parameters: int
     total_parameters: int  # with the backbone's
@@ -60,6 +60,16 @@ class Footprint:
     step_bytes: int  # moved by it
     epoch_seconds: float  # on the card: training and validation
     encoding_seconds: float  # on the card: the whole corpus through a frozen backbone, once
+    # The peak by part: the first five stand there when training or validation needs most. Zero in
+    # studies from before they were recorded.
+    parameter_bytes: int = 0
+    gradient_bytes: int = 0
+    optimiser_bytes: int = 0  # its state
+    activation_bytes: int = 0  # all else that a step holds
+    rounding_bytes: int = 0  # of each storage, by the allocator
+    encoding_bytes: int = 0  # peak of the encoding; it comes before the training, not beside it
+    workspace_bytes: int = 0  # of the matrix library: an allowance
+    reserve_bytes: int = 0  # of the card, outside the allocator: an allowance, not in the peak
 
     @property
     def excess_bytes(self) -> int:

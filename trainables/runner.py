@@ -29,7 +29,6 @@ from .models.backbones import BackboneError, empty_encoder, load_config, load_en
 from .models.baselines import fit_baseline
 from .models.classifier import HeadModel
 from .models.finetuned import TunedModel
-from .models.kernels import plain_attention_name
 from .models.scratch import ScratchModel
 from .notes.cache import read_meta
 from .notes.corpus import Corpus
@@ -191,7 +190,7 @@ def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
 
     def build() -> nn.Module:
         with torch.random.fork_rng():  # what loading draws must not decide how the head starts
-            encoder, found = load_encoder(config.backbone, materials.cache, plain_attention_name())
+            encoder, found = load_encoder(config.backbone, materials.cache)
         if found != expected:
             raise BackboneError(
                 f"the files of the backbone {backbone_label(config.backbone)!r} differ between the "
@@ -200,9 +199,7 @@ def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
         return TunedModel(encoder, classes, config)
 
     with torch.device("meta"):
-        empty = TunedModel(
-            empty_encoder(load_config(config.backbone), plain_attention_name()), classes, config
-        )
+        empty = TunedModel(empty_encoder(load_config(config.backbone)), classes, config)
     trainable = sum(p.numel() for p in empty.parameters() if p.requires_grad)
     return Network(
         build=build,

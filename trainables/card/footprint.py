@@ -1,6 +1,6 @@
 """What a config would need on the card: peak bytes, and hours for this corpus, without a GPU.
 
-Memory is that of the worst batch: as many notes as the config's batch, each as long as the limit.
+Memory is that of the worst batch: the config's notes at once, each as long as the limit.
 Time follows the batches' real lengths: costs are traced at three lengths and a parabola is laid
 through them (attention is quadratic, the rest linear). A baseline uses no GPU and has none of this.
 """
@@ -13,17 +13,29 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...spaces.configs import BaselineConfig, Config, HeadConfig, Optimisation, ScratchConfig
+from ...spaces.configs import (
+    BaselineConfig,
+    Config,
+    HeadConfig,
+    Mode,
+    Optimisation,
+    ScratchConfig,
+)
 from ...spaces.record import Footprint
 from ..models.classifier import HeadModel
+from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
 from ..training.batches import evaluation_batches, training_batches
-from .cards import Card
-from .trace import Trace, trace_gradients, trace_inference, trace_training
+from ..training.loop import optimiser_steps
+from .cards import MIB, Card
+from .trace import Inputs, Rates, TrainingTrace, trace_inference, trace_training
 
 ENCODING_NOTES = 8  # notes in a batch of the encoding on the card: the study's batch
+# cuBLAS takes its workspace from PyTorch's allocator, so under the cap: 8 x 4 MiB by the setting
+# that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
+# and for that of the backward pass. An allowance: nothing traced shows it.
+WORKSPACE_BYTES = 2 * 8 * 4 * MIB
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class BackboneShape:
 
     name: str
     width: int
-    build: Callable[[], nn.Module]  # the encoder, made under fake tensors
+    build: Callable[[], nn.Module]  # the encoder with plain attention, empty
 
 
 class Footprinter:
@@ -75,43 +87,49 @@ class Footprinter:
         self._scratch_workload = scratch_workload
         self._shape_of = lru_cache(maxsize=4096)(self._trace_shape)
         self._encoding_of = lru_cache(maxsize=None)(self._trace_encoding)
-        self._rates = {"flops": card.flops, "bandwidth": card.bandwidth}
+        self._rates = Rates(card.flops, card.bandwidth)
 
     def __call__(self, config: Config) -> Footprint | None:
         """The config's footprint; None for a baseline."""
         if isinstance(config, BaselineConfig):
             return None
-        shape = self._shape_of(_shape_alone(config))
-        workload = self._workload(config)
-        peak, encoding_seconds, frozen = shape.peak_bytes, 0.0, 0
-        if isinstance(config, HeadConfig):
+        shape, workload = self._shape_of(_shape_alone(config)), self._workload(config)
+        encoding = _NO_ENCODING
+        if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
             encoding = self._encoding_of(config.backbone)
-            peak = max(peak, encoding.peak_bytes)
-            encoding_seconds, frozen = encoding.seconds, encoding.parameters
+        trace, memory, optimisation = shape.trace, shape.trace.memory, config.optimisation
+        step = trace.micro_batch.times(optimisation.accumulation).plus(trace.update)
         training = training_batches(
-            workload.training,
-            workload.lengths,
-            batch_size=config.optimisation.batch_size,
-            seed=0,
+            workload.training, workload.lengths, batch_size=optimisation.batch_size, seed=0
         )
         validation = evaluation_batches(
             workload.validation, workload.lengths, batch_size=self.batch_limit
         )
+        updates = optimiser_steps(len(workload.training), optimisation)
         return Footprint(
-            peak_bytes=peak,
+            peak_bytes=max(memory.peak, encoding.peak_bytes) + WORKSPACE_BYTES,
             limit_bytes=self.card.limit_bytes,
-            trainable_parameters=shape.parameters,
-            total_parameters=shape.parameters + frozen,
-            step_flops=shape.step.flops,
-            step_bytes=shape.step.moved_bytes,
+            trainable_parameters=trace.trainable,
+            total_parameters=trace.parameters + encoding.parameters,
+            step_flops=step.flops,
+            step_bytes=step.moved_bytes,
             epoch_seconds=_sum_over(training, workload.lengths, shape.training_cost)
+            + updates * trace.update.seconds
             + _sum_over(validation, workload.lengths, shape.validation_cost),
-            encoding_seconds=encoding_seconds,
+            encoding_seconds=encoding.seconds,
+            parameter_bytes=memory.parameters,
+            gradient_bytes=memory.gradients,
+            optimiser_bytes=memory.optimiser,
+            activation_bytes=memory.activations,
+            rounding_bytes=memory.rounding,
+            encoding_bytes=encoding.peak_bytes,
+            workspace_bytes=WORKSPACE_BYTES,
+            reserve_bytes=self.card.reserve_bytes,
         )
 
     def encoding_peak_bytes(self, backbone: str) -> int:
         """Peak of encoding with this backbone on the card."""
-        return self._encoding_of(backbone).peak_bytes
+        return self._encoding_of(backbone).peak_bytes + WORKSPACE_BYTES
 
     def _workload(self, config: HeadConfig | ScratchConfig) -> Workload:
         if isinstance(config, HeadConfig):
@@ -119,86 +137,68 @@ class Footprinter:
         return self._scratch_workload(config.vocabulary)[0]
 
     def _network(self, config: HeadConfig | ScratchConfig) -> Callable[[], nn.Module]:
-        if isinstance(config, HeadConfig):
-            width = self._backbones[config.backbone].width
-            return lambda: HeadModel(width, self.classes, config)
-        vocabulary = self._scratch_workload(config.vocabulary)[1]
-        return lambda: ScratchModel(config, vocabulary, self.classes, self.max_tokens)
+        if isinstance(config, ScratchConfig):
+            vocabulary = self._scratch_workload(config.vocabulary)[1]
+            return lambda: ScratchModel(config, vocabulary, self.classes, self.max_tokens)
+        shape = self._backbones[config.backbone]
+        if config.mode is Mode.FROZEN:
+            return lambda: HeadModel(shape.width, self.classes, config)
+        return lambda: TunedModel(shape.build(), self.classes, config)
 
-    def _inputs(self, config: HeadConfig | ScratchConfig, notes: int, tokens: int) -> Any:
-        def make() -> tuple[Tensor, ...]:
-            mask = torch.ones(notes, tokens, dtype=torch.bool)
-            if isinstance(config, HeadConfig):
-                width = self._backbones[config.backbone].width
-                return torch.zeros(notes, tokens, width), mask
-            return torch.zeros(notes, tokens, dtype=torch.int64), mask
-
-        return make
+    def _batch(self, config: HeadConfig | ScratchConfig, notes: int, tokens: int) -> Inputs:
+        mask = torch.ones(notes, tokens, dtype=torch.bool)
+        if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
+            return torch.zeros(notes, tokens, self._backbones[config.backbone].width), mask
+        return torch.zeros(notes, tokens, dtype=torch.int64), mask
 
     def _trace_shape(self, config: HeadConfig | ScratchConfig) -> "_Shape":
-        build = self._network(config)
-        batch = config.optimisation.batch_size
-
-        def loss(output: Any) -> Tensor:
-            target = torch.zeros(output.logits.shape[0], dtype=torch.int64)
-            return F.cross_entropy(output.logits, target) + output.balance_loss
-
-        lengths = _probe_lengths(self.max_tokens)
-        training = trace_training(
-            build, self._inputs(config, batch, self.max_tokens), loss, **self._rates
+        *shorter, longest = lengths = _probe_lengths(self.max_tokens)
+        trace = trace_training(
+            self._network(config),
+            lambda tokens: self._batch(config, config.optimisation.batch_size, tokens),
+            lambda: self._batch(config, self.batch_limit, longest),
+            config.optimisation,
+            tokens=longest,
+            other_tokens=shorter,
+            rates=self._rates,
         )
-        gradients = [
-            trace_gradients(build, self._inputs(config, batch, tokens), loss, **self._rates).seconds
-            for tokens in lengths[:-1]
-        ]
-        gradients.append(training.step.seconds - training.update_seconds)
-        validation = trace_inference(
-            build, self._inputs(config, self.batch_limit, self.max_tokens), **self._rates
-        )
-        curve = _parabola(lengths, gradients)
-        with torch.device("meta"):
-            parameters = sum(p.numel() for p in build().parameters())
-        return _Shape(
-            step=training.step,
-            peak_bytes=max(training.step.peak_bytes, validation.peak_bytes),
-            parameters=parameters,
-            training_cost=_plus(curve, training.update_seconds),
-            # A forward pass grows with the length as the whole step does.
-            validation_cost=curve * (validation.seconds / gradients[-1]),
-        )
+        curve = _parabola(lengths, [*trace.other_lengths, trace.micro_batch.seconds])
+        # A forward pass grows with the length as the whole micro-batch does.
+        validation = curve * (trace.validation.seconds / trace.micro_batch.seconds)
+        return _Shape(trace, training_cost=curve, validation_cost=validation)
 
     def _trace_encoding(self, backbone: str) -> "_Encoding":
-        shape = self._backbones[backbone]
         workload = self._backbone_workloads[backbone]
-        lengths = _probe_lengths(self.max_tokens)
+        *shorter, longest = lengths = _probe_lengths(self.max_tokens)
 
-        def inputs(tokens: int) -> Callable[[], dict[str, Tensor]]:
-            return lambda: {
+        def batch(tokens: int) -> dict[str, Tensor]:
+            return {
                 "input_ids": torch.zeros(ENCODING_NOTES, tokens, dtype=torch.int64),
                 "attention_mask": torch.ones(ENCODING_NOTES, tokens, dtype=torch.int64),
             }
 
-        traces = [trace_inference(shape.build, inputs(t), **self._rates) for t in lengths]
+        trace = trace_inference(
+            self._backbones[backbone].build,
+            batch,
+            tokens=longest,
+            other_tokens=shorter,
+            rates=self._rates,
+        )
         everything = evaluation_batches(
             np.arange(len(workload.lengths)), workload.lengths, batch_size=ENCODING_NOTES
         )
-        with torch.device("meta"):
-            parameters = sum(p.numel() for p in shape.build().parameters())
+        curve = _parabola(lengths, [*trace.other_lengths, trace.cost.seconds])
         return _Encoding(
-            peak_bytes=traces[-1].peak_bytes,
-            parameters=parameters,
-            seconds=_sum_over(
-                everything, workload.lengths, _parabola(lengths, [t.seconds for t in traces])
-            ),
+            peak_bytes=trace.memory.peak,
+            parameters=trace.parameters,
+            seconds=_sum_over(everything, workload.lengths, curve),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    step: Trace  # a training step at the worst batch
-    peak_bytes: int
-    parameters: int
-    training_cost: np.ndarray  # polynomial: padded tokens of a note -> seconds a batch
+    trace: TrainingTrace
+    training_cost: np.ndarray  # polynomial: padded tokens of a note -> seconds a micro-batch
     validation_cost: np.ndarray
 
 
@@ -209,9 +209,17 @@ class _Encoding:
     seconds: float
 
 
+_NO_ENCODING = _Encoding(peak_bytes=0, parameters=0, seconds=0.0)
+
+
 def _shape_alone(config: HeadConfig | ScratchConfig) -> HeadConfig | ScratchConfig:
     """The config with everything reset that does not change a tensor's shape."""
-    optimisation = Optimisation(batch_size=config.optimisation.batch_size)
+    optimisation = Optimisation(
+        batch_size=config.optimisation.batch_size,
+        optimiser=config.optimisation.optimiser,
+        # One micro-batch is traced, with gradients before it or without.
+        accumulation=min(config.optimisation.accumulation, 2),
+    )
     if isinstance(config, ScratchConfig):
         return replace(
             config,
@@ -235,12 +243,6 @@ def _probe_lengths(max_tokens: int) -> list[int]:
 
 def _parabola(lengths: list[int], seconds: list[float]) -> np.ndarray:
     return np.polyfit(lengths, seconds, deg=len(lengths) - 1)
-
-
-def _plus(polynomial: np.ndarray, constant: float) -> np.ndarray:
-    shifted = polynomial.copy()
-    shifted[-1] += constant
-    return shifted
 
 
 def _sum_over(batches: list[np.ndarray], lengths: np.ndarray, cost: np.ndarray) -> float:

@@ -74,9 +74,10 @@ class MemoryLog:
                 live[serial] = change
             else:
                 live.pop(serial, None)
-        parts = dict.fromkeys(("parameters", "gradients", "optimiser", "activations"), 0)
+        parts: dict[str, int] = {}
         for serial, size in live.items():
-            parts[self.kinds.get(serial, "activations")] += size
+            kind = self.kinds.get(serial, "activations")
+            parts[kind] = parts.get(kind, 0) + size
         return MemoryParts(**parts, rounding=peak - sum(live.values()) if live else 0)
 
 

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PLAIN_ATTENTION = (
-    "headhunt_plain"  # transformers' name of it, once `plain_attention_name` was called
-)
+PLAIN_ATTENTION = "headhunt_plain"  # as transformers knows it, once it was told of it
 
 
 def dropout(states: Tensor, share: float, training: bool) -> Tensor:
     """Zero this share of the numbers and scale the rest, in training; keeps a byte a number."""
     if not training or share == 0.0:
         return states
-    kept = torch.empty_like(states, dtype=torch.bool).bernoulli_(1 - share)
-    return (states * kept).mul_(1 / (1 - share))
+    dropped = torch.empty_like(states, dtype=torch.bool).bernoulli_(share)
+    # Filled, not multiplied: a CPU would copy the mask to floats for that, a GPU would not.
+    return states.masked_fill(dropped, 0.0).mul_(1 / (1 - share))
 
 
 class Dropout(nn.Dropout):

@@ -105,7 +105,7 @@ def encode_features(
         corpus=corpus.digest,
         max_tokens=limit,
         precision=precision,
-        version=1,
+        version=2,  # 2: attention by plain matrix products
     )
     return make_once(cache, name, fill)
 

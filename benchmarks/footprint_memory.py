@@ -1,0 +1,269 @@
+"""The footprint's peak beside the truth: the training loop really run, its allocations added up.
+
+The truth is the CPU allocator's own record (`torch.profiler` with `profile_memory`), over some
+epochs with their validation, on a small encoder with random weights: nothing of the bookkeeping that
+made the estimate is in it. The CPU allocator does not round, so rounding is left out on both sides,
+and so are the allowances. `python -m benchmarks.footprint_memory` prints the table of
+`docs/footprint.md`; it takes a few minutes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+from transformers import CamembertConfig
+
+from headhunt.spaces.configs import (
+    HeadConfig,
+    Mode,
+    Optimisation,
+    Optimiser,
+    Pooling,
+    ScratchConfig,
+)
+from headhunt.spaces.heads import (
+    AdapterHead,
+    GrnHead,
+    HeadSettings,
+    LightweightHead,
+    LinearHead,
+    TinyAttentionHead,
+)
+from headhunt.trainables.assignment import TrainingSettings
+from headhunt.trainables.card.cards import CARDS, MIB
+from headhunt.trainables.card.footprint import BackboneShape, Footprinter, Workload
+from headhunt.trainables.models.backbones import empty_encoder
+from headhunt.trainables.models.classifier import HeadModel
+from headhunt.trainables.models.finetuned import TunedModel
+from headhunt.trainables.models.scratch import ScratchModel
+from headhunt.trainables.training.batches import Ragged
+from headhunt.trainables.training.loop import Task, train
+
+TOKENS, NOTES, CLASSES, VOCABULARY = 128, 8, 2, 2000
+ENCODER = {"layers": 4, "width": 128, "heads": 4}
+EPOCHS = 6
+MARK = "headhunt: measure from here"
+BOUND = 0.02  # of the peak
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One row of the table."""
+
+    name: str
+    estimated_bytes: int
+    measured_bytes: int
+
+    @property
+    def error(self) -> float:
+        """Of the estimate, as a share of the truth."""
+        return self.estimated_bytes / self.measured_bytes - 1
+
+
+def main() -> None:
+    """Print the table, and what is over the bound."""
+    torch.set_num_threads(1)
+    rows = []
+    print("| config | estimated MiB | measured MiB | error |\n|---|---|---|---|")
+    for row in compare():
+        rows.append(row)
+        estimated, measured = row.estimated_bytes / MIB, row.measured_bytes / MIB
+        print(f"| {row.name} | {estimated:.2f} | {measured:.2f} | {row.error:+.2%} |", flush=True)
+    worst = max(rows, key=lambda row: abs(row.error))
+    over = [row.name for row in rows if abs(row.error) > BOUND]
+    print(
+        f"\n{len(rows)} configs; worst {worst.error:+.2%} ({worst.name}); over {BOUND:.0%}: {over}"
+    )
+
+
+def compare() -> Iterator[Compared]:
+    """Estimate and truth of every config, and of encoding with the same backbone."""
+    for name, config in configs():
+        footprint = footprinter()(config)
+        assert footprint is not None
+        estimated = (
+            footprint.parameter_bytes
+            + footprint.gradient_bytes
+            + footprint.optimiser_bytes
+            + footprint.activation_bytes
+        )
+        yield Compared(name, estimated, measured_training(config))
+    footprint = footprinter()(HeadConfig(backbone="small", head=LinearHead()))
+    assert footprint is not None
+    yield Compared("encoding, 8 notes", footprint.encoding_bytes, measured_encoding())
+
+
+def configs() -> Iterator[tuple[str, HeadConfig | ScratchConfig]]:
+    """All heads, scratch models and modes, and what makes them fit."""
+    heads: tuple[HeadSettings, ...] = (
+        LinearHead(),
+        AdapterHead(),
+        AdapterHead(layer_norm=True, structure_dropout=0.1),
+        LightweightHead(),
+        LightweightHead(variant="inner"),
+        TinyAttentionHead(),
+        TinyAttentionHead(attention_width=16),
+        GrnHead(),
+        GrnHead(bottleneck=16),
+    )
+    for head in heads:
+        name = f"frozen, {head!r}".replace("Head(", "(").replace("kind=", "")
+        yield name, HeadConfig(backbone="small", head=head)
+    plain = HeadConfig(backbone="small", head=LinearHead())
+    for pooling in Pooling:
+        if pooling is not plain.pooling:
+            yield f"frozen, linear, {pooling} pooling", replace(plain, pooling=pooling)
+    for model, width, optimiser in (
+        ("transformer", 32, "adamw"),
+        ("transformer", 128, "adamw"),
+        ("transformer", 64, "adafactor"),
+        ("moe", 32, "adamw"),
+        ("moe", 64, "sgd"),
+    ):
+        config = ScratchConfig(
+            model=model,
+            width=width,
+            feed_forward=width,
+            blocks=2 if width == 128 else 1,
+            experts=10 if model == "moe" else 0,
+            vocabulary=VOCABULARY,
+            optimisation=Optimisation(optimiser=Optimiser(optimiser)),
+        )
+        yield f"{model}, width {width}, {optimiser}", config
+    modes = {
+        Mode.LAST_K: replace(plain, mode=Mode.LAST_K, last_k=2),
+        Mode.FULL: replace(plain, mode=Mode.FULL),
+        Mode.LORA: replace(plain, mode=Mode.LORA, lora_rank=8, lora_alpha=16),
+    }
+    for mode, config in modes.items():
+        for optimiser in Optimiser:
+            for checkpointing in (False, True):
+                named = f"{mode}, {optimiser}{', checkpointing' * checkpointing}"
+                optimisation = Optimisation(optimiser=optimiser)
+                yield named, replace(config, checkpointing=checkpointing, optimisation=optimisation)
+        for batch_size, checkpointing in ((2, False), (4, True)):
+            optimisation = Optimisation(batch_size=batch_size, accumulation=8 // batch_size)
+            named = f"{mode}, adamw, {batch_size} notes x {8 // batch_size}"
+            yield (
+                f"{named}{', checkpointing' * checkpointing}",
+                replace(config, checkpointing=checkpointing, optimisation=optimisation),
+            )
+    yield "full, grn head, adamw", replace(modes[Mode.FULL], head=GrnHead())
+    yield "last_k of 1, checkpointing", replace(modes[Mode.LAST_K], last_k=1, checkpointing=True)
+
+
+def encoder_config() -> CamembertConfig:
+    """The small encoder: its shape alone."""
+    return CamembertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=ENCODER["width"],
+        num_hidden_layers=ENCODER["layers"],
+        num_attention_heads=ENCODER["heads"],
+        intermediate_size=4 * ENCODER["width"],
+        max_position_embeddings=TOKENS + 2,
+        type_vocab_size=1,
+        pad_token_id=1,
+    )
+
+
+def footprinter() -> Footprinter:
+    """Footprints for a corpus whose notes are all as long as they may be."""
+    workload = Workload(np.full(4 * NOTES, TOKENS), np.arange(2 * NOTES), np.arange(NOTES))
+    shape = BackboneShape("small", ENCODER["width"], lambda: empty_encoder(encoder_config()))
+    return Footprinter(
+        CARDS["p620"],
+        classes=CLASSES,
+        max_tokens=TOKENS,
+        batch_limit=NOTES,
+        backbones={"small": shape},
+        backbone_workloads={"small": workload},
+        scratch_workload=lambda vocabulary: (workload, vocabulary),
+    )
+
+
+def measured_training(config: HeadConfig | ScratchConfig) -> int:
+    """Peak after the first epoch: notes up to the longest, no two alike, so that masks are needed.
+
+    Some epochs, as the longest notes must come behind others in a step at least once.
+    """
+    frozen = isinstance(config, HeadConfig) and config.mode is Mode.FROZEN
+    count = 4 * NOTES
+    lengths = TOKENS - np.arange(count) % (count - NOTES)
+    rows = (
+        torch.zeros(int(lengths.sum()), ENCODER["width"], dtype=torch.float16)
+        if frozen
+        else torch.full((int(lengths.sum()),), 5, dtype=torch.int32)
+    )
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    order = np.arange(count)
+    task = Task(Ragged(rows, offsets), order % CLASSES, CLASSES, order[:-NOTES], order[-NOTES:])
+    settings = TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=NOTES, max_tokens=TOKENS)
+
+    def run() -> Iterator[object]:
+        return train(
+            lambda: _network(config),
+            task,
+            config.optimisation,
+            settings,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+
+    return _peak(run)
+
+
+def measured_encoding() -> int:
+    """Peak of a forward pass without gradients."""
+
+    def run() -> Iterator[object]:
+        model = empty_encoder(encoder_config()).eval()
+        yield
+        ids, mask = torch.full((NOTES, TOKENS), 5), torch.ones(NOTES, TOKENS, dtype=torch.int64)
+        mask[0, -1] = 0
+        with torch.inference_mode():
+            model(input_ids=ids, attention_mask=mask)
+
+    return _peak(run)
+
+
+def _network(config: HeadConfig | ScratchConfig) -> nn.Module:
+    if isinstance(config, ScratchConfig):
+        return ScratchModel(config, VOCABULARY, CLASSES, TOKENS)
+    if config.mode is Mode.FROZEN:
+        return HeadModel(ENCODER["width"], CLASSES, config)
+    return TunedModel(empty_encoder(encoder_config()), CLASSES, config)
+
+
+def _peak(run: Callable[[], Iterator[object]]) -> int:
+    """Most bytes that stood at once after the generator's first yield, by the allocator's events.
+
+    All that came before is counted too, as it is recorded from the beginning.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        running = run()
+        next(running)
+        with record_function(MARK):
+            pass
+        for _ in running:
+            pass
+    assert recorded.profiler is not None
+    results = recorded.profiler.kineto_results
+    assert results is not None
+    events = results.events()
+    begin = next(event.start_ns() for event in events if event.name() == MARK)
+    changes = sorted(
+        ((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"), key=lambda e: e[0]
+    )
+    now = peak = 0
+    for when, change in changes:
+        now += change
+        if when >= begin:
+            peak = max(peak, now)
+    return peak
+
+
+if __name__ == "__main__":
+    main()
