@@ -191,7 +191,7 @@ def train(
                 tuple(reports),
                 config_hash,
             ),
-            weights=lambda: dict(model.state_dict()),
+            weights=lambda: trained_state(model),
         )
 
 
