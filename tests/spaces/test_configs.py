@@ -42,6 +42,7 @@ def test_a_stored_config_without_the_later_fields_is_read_with_their_defaults():
     assert not {"last_k", "lora_rank", "lora_alpha", "checkpointing"} & stored.keys()
     assert not {"optimiser", "accumulation"} & stored["optimisation"].keys()
     read = config_from_dict(stored)
+    assert isinstance(read, HeadConfig)
     assert read.optimisation.optimiser is Optimiser.ADAMW
     assert read.optimisation.accumulation == 1
 

@@ -74,6 +74,7 @@ def _recompute_layers(encoder: Any) -> None:
     enable = getattr(encoder, "activation_checkpointing_enable", None)  # its later name
     (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
     encoder.disable_input_require_grads()
+    encoder.config.use_cache = False  # of decoders; it would be turned off with a warning
 
 
 def layers_of(encoder: Any) -> nn.ModuleList:

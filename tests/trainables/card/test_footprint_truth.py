@@ -6,6 +6,14 @@ from benchmarks.footprint_memory import BOUND, compare_one, configs, footprinter
 from headhunt.trainables.card.footprint import WORKSPACE_BYTES
 
 CASES = dict(configs())
+
+
+def footprint_of(name):
+    footprint = footprinter()(CASES[name])
+    assert footprint is not None
+    return footprint
+
+
 CHOSEN = [
     "frozen, Linear()",
     "moe, width 32, adamw",
@@ -25,7 +33,7 @@ def test_the_estimate_is_within_two_percent_of_what_was_allocated(name):
 
 
 def test_parts_add_up_to_the_peak():
-    footprint = footprinter()(CASES["full, adamw"])
+    footprint = footprint_of("full, adamw")
 
     parts = ("parameter", "gradient", "optimiser", "activation", "rounding", "workspace")
     assert footprint.peak_bytes == sum(getattr(footprint, f"{p}_bytes") for p in parts)
@@ -35,16 +43,16 @@ def test_parts_add_up_to_the_peak():
 
 @pytest.mark.parametrize("mode", ["last_k", "full", "lora"])
 def test_checkpointing_needs_less_memory_and_more_work(mode):
-    plain = footprinter()(CASES[f"{mode}, adamw"])
-    recomputed = footprinter()(CASES[f"{mode}, adamw, checkpointing"])
+    plain = footprint_of(f"{mode}, adamw")
+    recomputed = footprint_of(f"{mode}, adamw, checkpointing")
 
     assert recomputed.peak_bytes < plain.peak_bytes
     assert recomputed.step_flops > plain.step_flops
 
 
 def test_accumulation_costs_what_the_large_batch_costs_in_less_memory():
-    whole = footprinter()(CASES["full, adamw"])
-    parts = footprinter()(CASES["full, adamw, 2 notes x 4"])
+    whole = footprint_of("full, adamw")
+    parts = footprint_of("full, adamw, 2 notes x 4")
 
     assert parts.step_flops == pytest.approx(whole.step_flops, rel=0.01)
     assert parts.peak_bytes < whole.peak_bytes
