@@ -260,7 +260,8 @@ def _peak(run: Callable[[], Iterator[object]]) -> int:
     events = results.events()
     begin = next(event.start_ns() for event in events if event.name() == MARK)
     changes = sorted(
-        ((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"), key=lambda e: e[0]
+        ((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"),
+        key=lambda e: e[0],  # pyright: ignore[reportAttributeAccessIssue]
     )
     now = peak = 0
     for when, change in changes:
