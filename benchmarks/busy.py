@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 from headhunt.analysis import trials
-from headhunt.search.launch import Request, prepare
+from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Plan, Watcher
 from headhunt.search.run import Layout, Show, run_search
+from headhunt.search.settings import Request
 from headhunt.trainables.models.backbones import demo_backbone
 from headhunt.trainables.notes.synthetic import synthetic_notes
 

@@ -4,26 +4,24 @@ All that is wrong is said at once, before the first trial. What a study was made
 manifest; `--resume` takes it from there, and refuses what differs from it.
 """
 
-import hashlib
-import importlib.util
-import inspect
-import platform
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
+import torch
+
+from ..spaces.catalogue import Space
 from ..trainables.card.cards import Card, CardError, load_card
 from ..trainables.models.backbones import BackboneError, check, identity, locate
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
-from ..trainables.notes.split import Part
+from .manifest import differences, manifest_of
 from .plan import Budget
 from .sampling import SpaceError, check_sampler
-from .study import OBJECTIVES, Study, StudyError, exists
+from .settings import Request, Settings
+from .space_files import load_space
+from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
 ETA = 3  # one trial in three goes on at a rung
 DEFAULT_TRIALS = 40  # where no budget is named
@@ -35,44 +33,6 @@ class LaunchError(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a study is made with, and cannot change when it goes on."""
-
-    space: str = "heads"
-    backbones: tuple[str, ...] = ()
-    objective: tuple[str, ...] = ("f1",)
-    sampler: str = "tpe"
-    seed: int = 0
-    max_epochs: int = 10
-    patience: int = 4  # epochs without a better F1; 0: never stop early
-    rungs: bool = True
-    card: str = "p620"
-    max_tokens: int = 256
-    batch_limit: int = 8
-    precision: str = "auto"  # of the encoding: auto | fp32 | bf16
-    conflicting: str = "keep"  # identical texts with different labels: keep | drop
-    train_fraction: float = 1.0
-    text_column: str = "text"
-    label_column: str = "label"
-    patient_column: str = "patient_id"
-    split_column: str = "split"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for; None among the settings is what was not said."""
-
-    notes: Path
-    study: str
-    store: Path
-    resume: bool = False
-    given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
-    budget: Budget = field(default_factory=Budget)
-    slots: int | None = None
-    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +56,28 @@ def prepare(request: Request) -> Prepared:
         LaunchError: with all problems.
     """
     problems: list[str] = []
-    stored = _stored_manifest(request, problems)
+    stored = _storedmanifest_of(request, problems)
+    if request.resume and stored is None:  # what was asked then is not known
+        raise LaunchError(problems)
     settings = _settings(request, stored, problems)
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
     identities = _backbones(settings, problems)
     space = _try(problems, SpaceError, lambda: load_space(settings))
-    if space is not None:
-        _try(
-            problems,
-            SpaceError,
-            lambda: check_sampler(settings.sampler, space, settings.objective),
-        )
+    _try(
+        problems,
+        SpaceError,
+        lambda: check_sampler(settings.sampler, space, settings.objective),
+    )
     problems += _range_problems(settings, request)
     if card is None and "card-hours" in settings.objective and settings.card == "none":
         problems.append("--objective card-hours needs a card: without one there are no card hours")
     budget = _budget(request, stored, card, problems)
     if problems or corpus is None or space is None:
         raise LaunchError(problems)
-    manifest = _manifest(request, settings, corpus, card, budget, identities)
+    manifest = manifest_of(request, settings, corpus, card, budget, identities)
     if stored is not None:
-        problems += _differences(stored, manifest)
+        problems += differences(stored, manifest)
     if problems:
         raise LaunchError(problems)
     try:
@@ -130,46 +91,6 @@ def prepare(request: Request) -> Prepared:
     return Prepared(request, settings, corpus, space, card, budget, identities, study)
 
 
-def load_space(settings: Settings) -> Space:
-    """The space of this name, or of FILE.py:FUNCTION.
-
-    A function takes an Optuna trial, or a trial and `SpaceOptions`, and returns a config.
-
-    Raises:
-        SpaceError: no such space, file or function.
-    """
-    options = SpaceOptions(settings.backbones, settings.batch_limit)
-    if settings.space in SPACES:
-        if settings.space in NEEDS_BACKBONE and not settings.backbones:
-            raise SpaceError(
-                f"the space {settings.space!r} needs at least one --backbone: a name "
-                "(camembert-bio, drbert, alibert, minilm), a Hugging Face id or a directory"
-            )
-        return SPACES[settings.space](options)
-    file, colon, function = settings.space.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise SpaceError(
-            f"a space is one of {sorted(SPACES)} or FILE.py:FUNCTION; got {settings.space!r}"
-        )
-    path = Path(file)
-    if not path.is_file():
-        raise SpaceError(f"there is no file {file!r} for the space")
-    spec = importlib.util.spec_from_file_location("headhunt_user_space", path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"the file {file!r} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        suggest = getattr(module, function)
-    except AttributeError as error:
-        raise SpaceError(f"the file {file!r} has no function {function!r}") from error
-    except Exception as error:
-        raise SpaceError(f"the file {file!r} failed: {type(error).__name__}: {error}") from error
-    if len(inspect.signature(suggest).parameters) > 1:
-        return Space(settings.space, lambda trial: suggest(trial, options))
-    return Space(settings.space, suggest)
-
-
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
     """The attempt's result; its failure becomes a problem and None."""
     try:
@@ -179,14 +100,9 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
         return None
 
 
-def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | None:
-    there = exists(request.store, request.study)
+def _storedmanifest_of(request: Request, problems: list[str]) -> dict[str, Any] | None:
     if not request.resume:
-        if there:
-            problems.append(
-                f"the study {request.study!r} exists in {request.store}: continue it with "
-                "--resume, or choose another --study name"
-            )
+        _try(problems, StudyError, lambda: refuse_taken(request.store, request.study))
         return None
     study = _try(problems, StudyError, lambda: Study.open(request.store, request.study))
     if study is None:
@@ -289,71 +205,14 @@ def _budget(
         budget = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
     for name in ("trials", "card_hours", "gpu_hours", "wall_hours"):
         value = getattr(budget, name)
-        if value is not None and value <= 0:
-            problems.append(f"--{name.replace('_', '-')} must be positive; got {value}")
+        if value is not None and not 0 < value < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            problems.append(f"{option} must be a positive number; got {value}")
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
+    if budget.gpu_hours is not None and not torch.cuda.is_available():
+        problems.append("--gpu-hours needs a GPU to measure: use --wall-hours here")
     return budget
-
-
-def _manifest(
-    request: Request,
-    settings: Settings,
-    corpus: Corpus,
-    card: Card | None,
-    budget: Budget,
-    identities: dict[str, str],
-) -> dict[str, Any]:
-    """What was asked, as JSON values, without a word of a note."""
-    parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
-    return {
-        "study": request.study,
-        "settings": {
-            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()
-        },
-        "space": settings.space,
-        "space_file": _file_hash(settings.space),
-        "seed": settings.seed,
-        "sampler": settings.sampler,
-        "objective": list(settings.objective),
-        "max_epochs": settings.max_epochs,
-        "card": card.to_dict() if card else None,
-        "backbones": identities,
-        "corpus": {
-            "digest": corpus.digest,
-            "notes": len(corpus),
-            "classes": list(corpus.label_names),
-            "parts": parts,
-        },
-        "budget": asdict(budget),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},
-        },
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _file_hash(space: str) -> str:
-    """Hash of a user's own space, so that a study cannot go on with another one."""
-    file = space.rpartition(":")[0]
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-
-
-def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is no longer as it was when the study was made."""
-    said = {
-        "corpus": "the notes, their split or their labels",
-        "backbones": "the files of a backbone",
-        "space_file": "the file of the space",
-        "card": "the card",
-    }
-    return [
-        f"{what} changed since the study {stored['study']!r} was made: give it what it was made "
-        "with, or start another study"
-        for key, what in said.items()
-        if stored[key] != now[key]
-    ]
 
 
 def elapsed_clock() -> Callable[[], float]:

@@ -77,6 +77,7 @@ class Plan:
         complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
         self._kept = complete[:KEPT_WEIGHTS]
         self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
+        self._tidy()
 
     def close(self) -> None:
         """The search is over or interrupted: draw no more."""
@@ -220,6 +221,16 @@ class Plan:
             self._rungs.record_end(
                 trial.config.family, trial.number, trial.reports[-1].epoch, trial.best.f1
             )
+
+    def _tidy(self) -> None:
+        """Remove the files of trials that had ended when a killed run came no further."""
+        kept = {trial.number for trial in self._kept}
+        for trial in self.study.trials:
+            folder = self.study.trial_folder(trial.number)
+            if trial.outcome:
+                remove_checkpoint(folder)
+                if trial.number not in kept:
+                    remove_weights(folder)
 
     def _record_rung(self, trial: Trial, epoch: int) -> None:
         if trial.best:

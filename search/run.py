@@ -22,7 +22,7 @@ from ..trainables.notes.split import Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
 from .executor.ray import Machine, Resources, engine, look_around, run_plan
-from .launch import ETA, LaunchError, Prepared, elapsed_clock
+from .launch import ETA, Prepared, elapsed_clock
 from .plan import Plan, Watcher
 from .rungs import Rungs, rung_epochs
 from .sampling import Proposer
@@ -79,15 +79,13 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     """Encode, plan and run; the study is closed at the end, whatever happens.
 
     Raises:
-        LaunchError: a budget that cannot be measured here.
+        SpaceError: the space's own function failed in the middle of the search.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
     """
     study = prepared.study
     try:
         layout = lay_out(prepared)
-        if prepared.budget.gpu_hours is not None and not layout.machine.gpus:
-            raise LaunchError(["--gpu-hours needs a GPU to measure: use --wall-hours here"])
         # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
             cpus=layout.machine.cpus,

@@ -27,10 +27,12 @@ def run_and_exit(
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
         from ..executor.ray import EngineError
-        from ..launch import LaunchError, Request, prepare
+        from ..launch import LaunchError, prepare
         from ..plan import Budget
         from ..progress import ProgressView, duration, summary
         from ..run import run_search
+        from ..sampling import SpaceError
+        from ..settings import Request
 
         request = Request(
             notes=notes,
@@ -52,9 +54,7 @@ def run_and_exit(
     try:
         with view:
             plan = run_search(prepared, view.show)
-    except LaunchError as problem:
-        _refuse(problem.problems)
-    except EngineError as problem:
+    except (EngineError, SpaceError) as problem:
         _refuse([str(problem)])
     except KeyboardInterrupt:
         where = "" if store == DEFAULT_STORE else f" --store {store}"

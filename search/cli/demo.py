@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._running import DEFAULT_STORE, run_and_exit
+from ._running import BAD_INPUT, DEFAULT_STORE, run_and_exit
 
 app = typer.Typer()
 
@@ -45,13 +45,17 @@ def demo(
         for i in range(1, len(taken) + 2)
         if (name := f"demo-{i}" if i > 1 else "demo") not in taken
     )
-    store.mkdir(parents=True, exist_ok=True)
     path = store / f"demo-notes-{notes}-{seed}.csv"
     written = synthetic_notes(notes, seed)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "patient_id"])
-        writer.writerows([note.text, note.label, note.patient_id] for note in written)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label", "patient_id"])
+            writer.writerows([note.text, note.label, note.patient_id] for note in written)
+    except OSError as error:
+        typer.echo(f"error: the store {store} cannot be written: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
     space = "all" if backbone else "scratch"
     options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
     typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)

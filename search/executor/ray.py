@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from ...trainables.assignment import Assignment, Materials
 from ...trainables.notes.corpus import Corpus
 from ...trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
 from ..plan import Plan, Turn
+
+KNOCK_SECONDS = 10.0
 
 
 class EngineError(RuntimeError):
@@ -84,6 +87,7 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
         options["address"] = address
     else:
         options |= {
+            "address": "local",  # never a cluster that happens to run here
             "num_cpus": cpus,
             "num_gpus": gpus,
             "include_dashboard": False,
@@ -93,6 +97,8 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
     # A worker's traceback could quote a note, and what happened is told by the study.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
+        if address:
+            _knock(address)
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"reached at {address!r}" if address else "started"
@@ -101,6 +107,13 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def run_plan(

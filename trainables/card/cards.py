@@ -4,6 +4,7 @@ A card file is TOML with the same fields. Rates are peaks; what of them is attai
 constant of the cost model.
 """
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -77,13 +78,18 @@ def load_card(name: str) -> Card | None:
     if unknown := sorted(values.keys() - wanted):
         raise CardError(f"the card file {name!r} has unknown fields {unknown}")
     numbers = ("memory_bytes", "reserve_bytes", "flops", "bandwidth", "watts")
-    bad = [n for n in numbers if not isinstance(values[n], int | float) or values[n] <= 0]
+    bad = [n for n in numbers if not _is_positive(values[n])]
     if bad or values["reserve_bytes"] >= values["memory_bytes"]:
         raise CardError(
             f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, and the "
             f"reserve smaller than the memory; found wrong: {bad or ['reserve_bytes']}"
         )
     return Card(**values)
+
+
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
 
 
 def gpu_fraction(card: Card, device_bytes: int, context_bytes: int = 0) -> float:

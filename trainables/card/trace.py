@@ -71,7 +71,6 @@ class _Meter(TorchDispatchMode):
         self.live[key] = size
         self.references[key] = weakref.ref(storage, lambda _: self._free(key))
         self.now += size
-        self.peak = max(self.peak, self.now)
 
     def _free(self, key: int) -> None:
         self.now -= self.live.pop(key)
@@ -83,16 +82,32 @@ class _Meter(TorchDispatchMode):
         outputs = [t for t in tree_iter(out) if isinstance(t, Tensor)]
         for tensor in outputs:
             self.keep(tensor)
+        self.peak = max(self.peak, self.now + _inside(func._overloadpacket, args))
         count = flop_registry.get(func._overloadpacket)
         flops = count(*args, **kwargs, out_val=out) if count else 0
         moved = 0
-        if not func.is_view:
+        if outputs and not func.is_view:  # asking for a shape or a device launches nothing
             tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
             moved = sum(t.numel() * t.element_size() for t in tensors + outputs)
             self.seconds += max(flops / self.rate, moved / self.bandwidth) + LAUNCH_SECONDS
         self.flops += flops
         self.moved += moved
         return out
+
+
+def _inside(operation: Any, args: Any) -> int:
+    """Bytes that an operation holds for itself, beside its arguments and results.
+
+    They come and go inside its kernel, where no dispatch is seen.
+    """
+    aten = torch.ops.aten
+    if operation is aten.sum and args[0].dtype in (torch.bool, torch.int32):
+        return args[0].numel() * torch.int64.itemsize  # cast before it is summed
+    if operation is aten._safe_softmax:
+        return args[0].numel()  # bool: where a whole row is masked
+    if operation is aten.scatter_add:  # gather's backward: it copies for fake tensors alone
+        return -args[0].numel() * args[0].element_size()
+    return 0
 
 
 def trace_training(

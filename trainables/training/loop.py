@@ -24,7 +24,7 @@ from .metrics import score
 
 
 class DivergedError(ArithmeticError):
-    """The loss was not finite; the trial ends as failed, with this as its reason."""
+    """A loss was not finite; the trial ends as failed, with this as its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def train(
     The random generator is torch's own, seeded anew each epoch from (seed, epoch).
 
     Raises:
-        DivergedError: the training loss of an epoch was not finite.
+        DivergedError: the training or the validation loss of an epoch was not finite.
     """
     torch.manual_seed(derive_seed(seed, "init"))
     model = build().to(device)
@@ -125,6 +125,8 @@ def train(
         if not math.isfinite(train_loss):
             raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
         scores = score(predict(model, task, settings.batch_limit, device), _validation_labels(task))
+        if not math.isfinite(scores.loss):  # the epoch's last step made it so
+            raise DivergedError(f"diverged: the validation loss of epoch {epoch} is not finite")
         is_best = scores.f1 > max((r.f1 for r in reports), default=-1.0)
         report = EpochReport(
             epoch=epoch,
