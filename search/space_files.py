@@ -3,10 +3,12 @@
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
+from ..spaces.configs import Config
 from .sampling import SpaceError, check_space
 from .settings import Settings
 
@@ -50,9 +52,10 @@ def _find_space(settings: Settings) -> Space:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SpaceError(f"the file {file!r} failed: {type(error).__name__}: {error}") from error
-    suggest: Any = getattr(module, function, None)
-    if not callable(suggest):
+    found = getattr(module, function, None)
+    if not callable(found):
         raise SpaceError(f"the file {file!r} has no function {function!r}")
+    suggest = cast("Callable[..., Config]", found)
     if len(inspect.signature(suggest).parameters) > 1:
         return Space(settings.space, lambda trial: suggest(trial, options))
     return Space(settings.space, suggest)

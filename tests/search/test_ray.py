@@ -37,22 +37,12 @@ def small(trial):
     return ScratchConfig(vocabulary=500, optimisation=Optimisation(learning_rate=rate))
 
 
-def diverging(trial):
-    rate = [1e-3, 1e30][trial.number % 2]
-    trial.suggest_int("place", 0, 9)
-    return ScratchConfig(vocabulary=500, dropout=trial.number / 100,
-        optimisation=Optimisation(learning_rate=rate, warmup_share=0.0))
-
-
-def large(trial):
-    width = trial.suggest_categorical("width", [32, 1024])
-    return ScratchConfig(vocabulary=500, width=width, dropout=trial.suggest_float("dropout", 0, 1))
-
-
-def fails_late(trial):
-    if trial.number > 70:
-        raise ValueError("nothing more")
-    return small(trial)
+def unsound(trial):
+    # A third is too large for the card, a third diverges.
+    kind = trial.number % 3
+    return ScratchConfig(vocabulary=500, width=1024 if kind == 0 else 32,
+        dropout=trial.suggest_float("dropout", 0, 0.9),
+        optimisation=Optimisation(learning_rate=1e30 if kind == 1 else 1e-3, warmup_share=0.0))
 """
 TINY_CARD = """
 name = "tiny"
@@ -217,40 +207,21 @@ def invoke(words):
     return CliRunner().invoke(app, words[1:])
 
 
-def test_a_diverging_trial_is_a_failed_row_and_the_search_ends_well(lab, shared_ray):
-    result = invoke(command(lab, "--card", "none", "--no-rungs", space="diverging"))
-
-    assert result.exit_code == 0, result.stderr
-    failed = frame(lab).query("state == 'failed'")
-    assert len(failed) == 2
-    assert set(failed["reason"]) == {"diverged: the training loss of epoch 1 is not finite"}
-    assert failed["f1"].isna().all()
-
-
-def test_what_the_card_cannot_hold_is_infeasible_and_never_trains(lab, shared_ray):
-    result = invoke(command(lab, "--card", f"{lab}/card.toml", "--slots", "1", space="large"))
+def test_what_diverges_or_is_too_large_for_the_card_is_told_so_and_the_search_ends_well(
+    lab, shared_ray
+):
+    result = invoke(command(lab, "--card", f"{lab}/card.toml", "--slots", "1", space="unsound"))
 
     assert result.exit_code == 0, result.stderr
     found = frame(lab)
-    infeasible = found[found["state"] == "infeasible"]
-    assert len(infeasible) >= 1
+    failed, infeasible = (found[found["state"] == s] for s in ("failed", "infeasible"))
     assert len(found) - len(infeasible) == 6
-    assert (infeasible["width"] == 1024).all()
+    assert set(failed["reason"]) == {"diverged: the training loss of epoch 1 is not finite"}
+    assert failed["f1"].isna().all()
+    assert set(infeasible["width"]) == {1024}
     assert (infeasible["excess_mib"] > 0).all()
     assert infeasible["f1"].isna().all()
     assert infeasible["epochs"].eq(0).all()
-
-
-def test_a_space_that_fails_in_the_middle_is_one_message(lab, shared_ray, monkeypatch):
-    monkeypatch.setattr("headhunt.search.launch.check_space", lambda *_: None)
-    mine = lab / "mine.py"
-    mine.write_text(MINE.replace("trial.number > 70", "trial.number > 1"))
-
-    result = invoke(command(lab, "--card", "none", space="fails_late"))
-
-    assert result.exit_code == 2
-    assert "fails_late' failed: ValueError: nothing more" in result.stderr.splitlines()[-1]
-    assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_trial(lab, shared_ray):
@@ -272,7 +243,7 @@ def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_tri
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
                 break
         said += process.stderr
-        assert process.wait(30) == 130, "".join(said)
+        assert process.wait(120) == 130, "".join(said)
         assert process.stdout
         assert process.stdout.read() == ""
     assert said[-1].startswith("interrupted: nothing that ended is lost; continue with")

@@ -210,3 +210,9 @@ def test_a_head_config_is_called_by_its_head(kind):
 )
 def test_a_backbones_label_is_the_last_telling_part_of_its_name(backbone, label):
     assert backbone_label(backbone) == label
+
+
+def test_a_whole_number_where_a_float_stands_does_not_change_the_hash():
+    whole, real = ScratchConfig(dropout=0), ScratchConfig(dropout=0.0)
+
+    assert config_hash(whole) == config_hash(real)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from headhunt.search import run
 from headhunt.search.cli import COMMANDS, app
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget
+from headhunt.search.sampling import SpaceError
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.configs import HeadConfig
@@ -165,6 +167,20 @@ def test_a_study_that_somebody_searches_is_refused_with_the_process(lab):
     study.close()
     assert result.exit_code == 2
     assert f"is being searched by process {os.getpid()}" in result.stderr
+
+
+def test_a_space_that_fails_in_the_middle_of_a_search_is_one_message(lab, monkeypatch):
+    def run_search(prepared, show):
+        prepared.study.close()
+        raise SpaceError("the space 'mine' failed: ValueError: no more")
+
+    monkeypatch.setattr(run, "run_search", run_search)
+
+    result = invoke("search", "notes.csv", "--study", "lab", "--space", "scratch")
+
+    assert result.exit_code == 2
+    said = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert said == ["error: the space 'mine' failed: ValueError: no more"]
 
 
 def process(*words, before=""):
