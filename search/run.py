@@ -93,8 +93,9 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
             address=prepared.request.address,
             shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
         ):
+            elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
             materials, footprint = _encode(prepared, show)
-            plan = _plan(prepared, footprint, show)
+            plan = _plan(prepared, footprint, show, elapsed_hours)
             show.on_plan(plan, layout)
             try:
                 run_plan(
@@ -112,7 +113,12 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         study.close()
 
 
-def _plan(prepared: Prepared, footprint: Callable[[Config], Footprint | None], show: Show) -> Plan:
+def _plan(
+    prepared: Prepared,
+    footprint: Callable[[Config], Footprint | None],
+    show: Show,
+    elapsed_hours: Callable[[], float],
+) -> Plan:
     settings, study = prepared.settings, prepared.study
     epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
     single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
@@ -131,7 +137,7 @@ def _plan(prepared: Prepared, footprint: Callable[[Config], Footprint | None], s
         Rungs(epochs if settings.rungs and single else (), ETA),
         prepared.budget,
         seed=settings.seed,
-        elapsed_hours=elapsed_clock(),
+        elapsed_hours=elapsed_hours,
         watcher=show.watcher,
     )
 

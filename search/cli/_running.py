@@ -50,17 +50,21 @@ def run_and_exit(
             _refuse(problem.problems)
     for finding in prepared.corpus.findings:
         typer.echo(f"note: {finding}", err=True)
+    where = "" if store == DEFAULT_STORE else f" --store {store}"
+    again = f"headhunt search {notes} --study {study}{where} --resume"
     view = ProgressView()
     try:
         with view:
             plan = run_search(prepared, view.show)
     except (EngineError, SpaceError) as problem:
+        typer.echo(f"the study {study!r} was made: continue it with `{again}`", err=True)
         _refuse([str(problem)])
+    except OSError as problem:  # a full disk, a store that can no longer be written
+        typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
+        raise typer.Exit(SHORT) from None
     except KeyboardInterrupt:
-        where = "" if store == DEFAULT_STORE else f" --store {store}"
         typer.echo(
-            f"interrupted: nothing that ended is lost; continue with `headhunt search {notes} "
-            f"--study {study}{where} --resume`",
+            f"interrupted: nothing that ended is lost; continue with `{again}`",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None

@@ -60,7 +60,7 @@ def demo(
     options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
     typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)
     typer.echo(
-        f"the same by hand: headhunt search {path} --study {study} {options} --trials {trials} "
+        f"the same by hand: headhunt search {path} --study by-hand {options} --trials {trials} "
         f"--max-epochs {max_epochs} --seed {seed}",
         err=True,
     )
