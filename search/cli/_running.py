@@ -56,9 +56,10 @@ def run_and_exit(
     try:
         with view:
             plan = run_search(prepared, view.show)
-    except (EngineError, SpaceError) as problem:
-        typer.echo(f"the study {study!r} was made: continue it with `{again}`", err=True)
+    except SpaceError as problem:
         _refuse([str(problem)])
+    except EngineError as problem:
+        _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])
     except OSError as problem:  # a full disk, a store that can no longer be written
         typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None

@@ -304,7 +304,7 @@ def test_two_objectives_have_no_rungs_and_one_has(lab, objective, rungs):
         Request(notes=lab / "notes.csv", study="lab", store=lab / "store", given=settings)
     )
 
-    plan = run._plan(prepared, lambda _: None, silent([], [], lambda _: None))
+    plan = run._plan(prepared, lambda _: None, silent([], [], lambda _: None), lambda: 0.0)
 
     assert plan._rungs.epochs == rungs
     plan.close()
