@@ -14,8 +14,10 @@ import torch
 
 from ..spaces.catalogue import Space
 from ..trainables.card.cards import Card, CardError, load_card
-from ..trainables.models.backbones import BackboneError, check, identity, locate
+from ..trainables.models.backbones import BackboneError, check, load_backbone
+from ..trainables.notes.cache import cache_dir
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
+from ..trainables.notes.features import fastest_precision
 from .manifest import differences, manifest_of
 from .plan import Budget
 from .sampling import SpaceError, check_sampler
@@ -45,7 +47,7 @@ class Prepared:
     space: Space
     card: Card | None
     budget: Budget
-    identities: dict[str, str]  # backbone -> hash of its files
+    precision: str  # of the encoding: bf16 or fp32
     study: Study
 
 
@@ -56,13 +58,13 @@ def prepare(request: Request) -> Prepared:
         LaunchError: with all problems.
     """
     problems: list[str] = []
-    stored = _storedmanifest_of(request, problems)
+    stored = _stored_manifest(request, problems)
     if request.resume and stored is None:  # what was asked then is not known
         raise LaunchError(problems)
     settings = _settings(request, stored, problems)
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = _backbones(settings, problems)
+    identities = _backbones(request, settings, problems)
     space = _try(problems, SpaceError, lambda: load_space(settings))
     _try(
         problems,
@@ -70,12 +72,13 @@ def prepare(request: Request) -> Prepared:
         lambda: check_sampler(settings.sampler, space, settings.objective),
     )
     problems += _range_problems(settings, request)
-    if card is None and "card-hours" in settings.objective and settings.card == "none":
-        problems.append("--objective card-hours needs a card: without one there are no card hours")
+    problems += _objective_problems(settings)
     budget = _budget(request, stored, card, problems)
+    problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
         raise LaunchError(problems)
-    manifest = manifest_of(request, settings, corpus, card, budget, identities)
+    precision = stored["precision"] if stored else _precision(settings)
+    manifest = manifest_of(request, settings, corpus, card, budget, identities, precision=precision)
     if stored is not None:
         problems += differences(stored, manifest)
     if problems:
@@ -88,7 +91,9 @@ def prepare(request: Request) -> Prepared:
         )
     except StudyError as error:
         raise LaunchError([str(error)]) from error
-    return Prepared(request, settings, corpus, space, card, budget, identities, study)
+    if request.resume:
+        study.set_budget(budget)
+    return Prepared(request, settings, corpus, space, card, budget, precision, study)
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -100,7 +105,7 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
         return None
 
 
-def _storedmanifest_of(request: Request, problems: list[str]) -> dict[str, Any] | None:
+def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | None:
     if not request.resume:
         _try(problems, StudyError, lambda: refuse_taken(request.store, request.study))
         return None
@@ -133,8 +138,8 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
     columns = Columns(
         text=settings.text_column,
         label=settings.label_column,
-        patient=settings.patient_column,
-        split=settings.split_column,
+        patient=settings.patient_column or None,
+        split=settings.split_column or None,
     )
     try:
         return read_corpus(
@@ -149,15 +154,36 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
         return None
 
 
-def _backbones(settings: Settings, problems: list[str]) -> dict[str, str]:
+def _backbones(request: Request, settings: Settings, problems: list[str]) -> dict[str, str]:
+    """Load each backbone once: a torn or missing weight must show before the study is made."""
     identities = {}
     for name in settings.backbones:
         try:
-            check(name)
-            identities[name] = identity(locate(name))
+            check(name)  # most of what is wrong shows without writing anything
+            identities[name] = load_backbone(name, cache_dir(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"the store {request.store} cannot be written: {error}")
     return identities
+
+
+def _precision(settings: Settings) -> str:
+    """Of the encoding; settled once, so that a study never mixes two."""
+    if settings.precision != "auto":
+        return settings.precision
+    return fastest_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _objective_problems(settings: Settings) -> list[str]:
+    if "card-hours" not in settings.objective:
+        return []
+    problems = []
+    if settings.card == "none":
+        problems.append("--objective card-hours needs a card: without one there are no card hours")
+    if settings.space == "baselines":
+        problems.append("--objective card-hours means nothing to baselines, which use no GPU")
+    return problems
 
 
 def _range_problems(settings: Settings, request: Request) -> list[str]:
@@ -213,6 +239,14 @@ def _budget(
     if budget.gpu_hours is not None and not torch.cuda.is_available():
         problems.append("--gpu-hours needs a GPU to measure: use --wall-hours here")
     return budget
+
+
+def _budget_problems(budget: Budget, settings: Settings) -> list[str]:
+    """Baselines use no GPU: hours alone would never end their search."""
+    by_hours = budget.card_hours is not None or budget.gpu_hours is not None
+    if settings.space == "baselines" and by_hours:
+        return ["baselines use no GPU hours: give --space baselines --trials or --wall-hours"]
+    return []
 
 
 def elapsed_clock() -> Callable[[], float]:

@@ -23,6 +23,8 @@ def manifest_of(
     card: Card | None,
     budget: Budget,
     identities: dict[str, str],
+    *,
+    precision: str,
 ) -> dict[str, Any]:
     """What was asked, as JSON values, without a word of a note."""
     parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
@@ -37,6 +39,7 @@ def manifest_of(
         "sampler": settings.sampler,
         "objective": list(settings.objective),
         "max_epochs": settings.max_epochs,
+        "precision": precision,
         "card": card.to_dict() if card else None,
         "backbones": identities,
         "corpus": {

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from ..spaces.configs import Config
+from ..spaces.configs import BaselineConfig, Config
 from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
@@ -73,7 +73,11 @@ class Plan:
         self.short = False  # whether the search ended before its budget
         for trial in study.trials:
             self._replay(trial)
-        complete = [t for t in study.trials if t.state is State.COMPLETE and t.best]
+        complete = [
+            t
+            for t in study.trials
+            if t.state is State.COMPLETE and t.best and not isinstance(t.config, BaselineConfig)
+        ]
         complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
         self._kept = complete[:KEPT_WEIGHTS]
         self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
@@ -208,7 +212,6 @@ class Plan:
             number=trial.number,
             config=trial.config,
             seed=trial.seed,
-            attempt=self._deaths.get(trial.number, 0),
             known_epochs=len(trial.reports),
         )
 
@@ -252,6 +255,8 @@ class Plan:
         self.watcher.on_end(trial)
 
     def _keep_weights_of_the_best(self, ended: Trial) -> None:
+        if isinstance(ended.config, BaselineConfig):
+            return  # it has none
         if ended.state is State.COMPLETE:
             self._kept.append(ended)
             self._kept.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))

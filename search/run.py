@@ -15,9 +15,9 @@ from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import load_backbone, load_config
+from ..trainables.models.backbones import load_backbone, load_config, position_limit
 from ..trainables.notes.cache import cache_dir, read_meta
-from ..trainables.notes.features import encode_features, fastest_precision, token_lengths
+from ..trainables.notes.features import encode_features, token_lengths
 from ..trainables.notes.split import Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
@@ -70,7 +70,8 @@ def lay_out(prepared: Prepared) -> Layout:
         share, slots = 1.0, int(machine.gpus)
     else:
         share, slots = 0.0, machine.cpus
-    slots = request.slots or slots
+    held = slots if machine.gpus else request.slots or slots  # no more than the devices hold
+    slots = min(request.slots or slots, held)
     cpus = max(1, machine.cpus // slots) if slots <= machine.cpus else machine.cpus / slots
     return Layout(slots, Resources(cpus, share), machine)
 
@@ -149,9 +150,6 @@ def _encode(
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
     confidential = cache_dir(prepared.request.store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = settings.precision
-    if precision == "auto":
-        precision = fastest_precision(device)
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 
     @cache
@@ -188,12 +186,14 @@ def _encode(
             load_backbone(name, confidential),
             confidential,
             max_tokens=settings.max_tokens,
-            precision=precision,
+            precision=prepared.precision,
             device=device,
             progress=lambda done, total, name=name: show.on_encoding(name, done, total),
         )
         features[name] = folder
         show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the trials need what the encoding held
     materials = Materials(
         settings=TrainingSettings(
             max_epochs=settings.max_epochs,
@@ -226,4 +226,4 @@ def _shape(name: str) -> BackboneShape:
         except TypeError:  # an architecture without a pooler
             return AutoModel.from_config(config)
 
-    return BackboneShape(name, config.hidden_size, build)
+    return BackboneShape(name, config.hidden_size, position_limit(config), build)

@@ -36,10 +36,9 @@ UNCONDITIONAL_ONLY = {
 STARTUP_TRIALS = 10  # random proposals before TPE trusts its model
 POPULATION = 20  # of NSGA-II: small, because small studies are the rule here
 TRIES = 10  # proposals of the sampler for one trial: it may insist on what it knows
-RANDOM_TRIES = (
-    500  # and at random then, before the space is held for exhausted: of 100 configs, the
-)
-# last one is missed in 1 of 150 searches, and of 18 never
+# Then at random, before the space is held for exhausted: of 100 configs the last one is missed in
+# 1 of 150 searches, and of 18 never.
+RANDOM_TRIES = 500
 PROBES = 64  # random proposals that tell what a space is like
 
 
@@ -111,11 +110,14 @@ def is_conditional(space: Space) -> bool:
     return len({frozenset(trial.params) for trial, _ in _probe(space)}) > 1
 
 
-def check_space(space: Space, backbones: Sequence[str]) -> None:
+def check_space(space: Space, backbones: Sequence[str], build: Callable[[Config], object]) -> None:
     """Refuse a space that some trial would fail in, found by trying.
 
+    `build` makes a config's network, and raises ValueError where its numbers do not fit.
+
     Raises:
-        SpaceError: its function fails, returns no config, or puts a head on an unknown backbone.
+        SpaceError: its function fails, returns no config or one that cannot be built, or puts a
+            head on an unknown backbone.
     """
     for _, config in _probe(space):
         backbone = getattr(config, "backbone", None)
@@ -124,6 +126,12 @@ def check_space(space: Space, backbones: Sequence[str]) -> None:
                 f"the space {space.name!r} puts a head on the backbone {backbone!r}, which is none "
                 f"of the study's: add --backbone {backbone}"
             )
+        try:
+            build(config)
+        except (ValueError, RuntimeError) as error:
+            raise SpaceError(
+                f"the space {space.name!r} proposes a config that cannot be built: {error}"
+            ) from error
 
 
 def check_sampler(name: str, space: Space | None, objective: Sequence[str]) -> None:

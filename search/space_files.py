@@ -9,6 +9,7 @@ from typing import cast
 
 from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
 from ..spaces.configs import Config
+from ..trainables.models.empty import build_empty
 from .sampling import SpaceError, check_space
 from .settings import Settings
 
@@ -22,7 +23,7 @@ def load_space(settings: Settings) -> Space:
         SpaceError: no such space, file or function, or one that trials would fail in.
     """
     space = _find_space(settings)
-    check_space(space, settings.backbones)
+    check_space(space, settings.backbones, lambda config: build_empty(config, settings.max_tokens))
     return space
 
 
@@ -32,7 +33,8 @@ def _find_space(settings: Settings) -> Space:
         if settings.space in NEEDS_BACKBONE and not settings.backbones:
             raise SpaceError(
                 f"the space {settings.space!r} needs at least one --backbone: a name "
-                "(camembert-bio, drbert, alibert, minilm), a Hugging Face id or a directory"
+                "(camembert-bio, drbert, alibert, minilm), a Hugging Face id or a directory; "
+                "--space scratch needs none"
             )
         return SPACES[settings.space](options)
     file, colon, function = settings.space.rpartition(":")

@@ -26,6 +26,7 @@ def run_and_exit(
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...trainables.models.backbones import BackboneError
         from ..executor.ray import EngineError
         from ..launch import LaunchError, prepare
         from ..plan import Budget
@@ -56,7 +57,7 @@ def run_and_exit(
     try:
         with view:
             plan = run_search(prepared, view.show)
-    except SpaceError as problem:
+    except (SpaceError, BackboneError) as problem:
         _refuse([str(problem)])
     except EngineError as problem:
         _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])

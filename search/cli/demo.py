@@ -26,10 +26,8 @@ def demo(
 
     The notes are made by a grammar: no score on them says anything about real notes.
     """
-    import csv
-
     from ...trainables.models.backbones import demo_backbone
-    from ...trainables.notes.synthetic import synthetic_notes
+    from ...trainables.notes.synthetic import write_synthetic_notes
     from ..study import names
 
     backbone = demo_backbone()
@@ -46,18 +44,15 @@ def demo(
         if (name := f"demo-{i}" if i > 1 else "demo") not in taken
     )
     path = store / f"demo-notes-{notes}-{seed}.csv"
-    written = synthetic_notes(notes, seed)
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label", "patient_id"])
-            writer.writerows([note.text, note.label, note.patient_id] for note in written)
+        write_synthetic_notes(path, notes, seed)
     except OSError as error:
         typer.echo(f"error: the store {store} cannot be written: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     space = "all" if backbone else "scratch"
     options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
+    options += "" if store == DEFAULT_STORE else f" --store {store}"
     typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)
     typer.echo(
         f"the same by hand: headhunt search {path} --study by-hand {options} --trials {trials} "

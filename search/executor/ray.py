@@ -69,7 +69,14 @@ def look_around() -> Machine:
 
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     memory = tuple(torch.cuda.get_device_properties(i).total_memory for i in range(devices))
-    return Machine(len(os.sched_getaffinity(0)), devices, memory)
+    return Machine(_cpus(), devices, memory)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use; macOS does not tell, and has all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -230,7 +237,9 @@ class _PlanSearcher(_StaysHere, Searcher):
         if error and trial_id not in bridge.ended:
             bridge.ended.add(trial_id)
             try:
-                bridge.plan.died(bridge.numbers[trial_id], "see Ray's logs")
+                bridge.plan.died(
+                    bridge.numbers[trial_id], "it was killed, or the machine ran out of memory"
+                )
             except Exception as failure:
                 bridge.fail(failure)
 

@@ -188,7 +188,7 @@ def test_a_name_that_is_taken_is_refused(made, request_of):
 def test_a_space_with_heads_needs_a_backbone(request_of, space):
     assert problems(request_of(space=space)) == (
         f"the space {space!r} needs at least one --backbone: a name (camembert-bio, drbert, "
-        "alibert, minilm), a Hugging Face id or a directory",
+        "alibert, minilm), a Hugging Face id or a directory; --space scratch needs none",
     )
 
 
@@ -368,5 +368,6 @@ def test_the_spaces_of_the_catalogue_load_by_name(name):
 def test_heads_on_a_local_encoder_are_prepared_with_the_hash_of_its_files(made, encoder):
     prepared = made(space="all", backbones=(str(encoder),))
 
-    assert prepared.identities.keys() == {str(encoder)}
-    assert len(set(itertools.chain(*prepared.identities.values()))) > 1
+    hashes = prepared.study.manifest["backbones"]
+    assert hashes.keys() == {str(encoder)}
+    assert len(set(itertools.chain(*hashes.values()))) > 1

@@ -263,10 +263,10 @@ def test_a_diverging_trial_is_a_failed_row_and_the_search_goes_on(lab):
 def test_a_trial_whose_process_died_goes_on_from_its_last_epoch(lab):
     plan = lab.plans(NUMBERS, trials=2, rungs=())
 
-    played = play(plan, curve, dies=lambda a, epoch: (a.number, a.attempt, epoch) == (0, 0, 3))
+    played = play(plan, curve, dies=lambda a, epoch: (a.number, a.known_epochs, epoch) == (0, 0, 3))
 
     again = [a for a in played.assignments if a.number == 0]
-    assert [(a.attempt, a.known_epochs) for a in again] == [(0, 0), (1, 2)]
+    assert [a.known_epochs for a in again] == [0, 2]
     assert lab.states == [State.COMPLETE] * 2
     assert [r.epoch for r in lab.trials[0].reports] == [1, 2, 3, 4]
     assert played.epochs == 2 * EPOCHS
@@ -277,7 +277,7 @@ def test_a_trial_fails_after_its_process_died_so_many_times(lab):
 
     played = play(plan, lambda _: [DIES])
 
-    assert [a.attempt for a in played.assignments] == [0, 1, 2] * 2
+    assert [a.number for a in played.assignments] == [0] * 3 + [1] * 3
     assert MOST_DEATHS == 3
     assert lab.states == [State.FAILED] * 2
     assert lab.trials[0].outcome.reason == "its process died 3 times: killed"

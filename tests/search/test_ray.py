@@ -160,7 +160,8 @@ def test_warm_workers_train_one_trial_after_the_other_and_the_best_keep_their_we
         on_tick=lambda _: seen.update(workers()),
     )
 
-    assert 1 <= len(seen - of_others) <= 2
+    # Two at a time; Tune may give up a third that was still starting when a warm one came free.
+    assert 1 <= len(seen - of_others) <= 3
     networks = [t for t in plan.study.trials if t.role is not Role.CONTROL]
     assert [t.state for t in networks] == [State.COMPLETE] * 8
     assert all((plan.study.trial_folder(t.number) / BEST).exists() for t in networks)

@@ -20,6 +20,7 @@ from headhunt.spaces.catalogue import CONTROLS, SPACES, Space, SpaceOptions
 from headhunt.spaces.configs import HeadConfig, config_hash
 from headhunt.spaces.heads import HEADS
 from headhunt.spaces.record import Outcome, Role, State
+from headhunt.trainables.models.empty import build_empty
 
 from .toys import EIGHTEEN, FAMILIES, NUMBERS, epoch_report, footprint, scratch
 
@@ -338,7 +339,7 @@ def test_a_space_function_that_does_not_give_a_config_is_a_space_error(suggest, 
     space = Space("mine", suggest, controls=())
 
     with pytest.raises(SpaceError, match=message):
-        check_space(space, ("some/encoder",))
+        check_space(space, ("some/encoder",), lambda _: None)
 
 
 def test_a_space_function_that_fails_only_later_is_a_space_error_then():
@@ -354,4 +355,4 @@ def test_a_space_function_that_fails_only_later_is_a_space_error_then():
 
 def test_every_space_of_the_catalogue_is_a_sound_one():
     for make in SPACES.values():
-        check_space(make(OPTIONS), OPTIONS.backbones)
+        check_space(make(OPTIONS), OPTIONS.backbones, lambda c: build_empty(c, 256))

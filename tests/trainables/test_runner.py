@@ -314,7 +314,7 @@ def test_a_baseline_leaves_nothing_on_the_disk(small_corpus, materials):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.model)
 def test_an_assignment_crosses_as_json(config):
-    assignment = Assignment(number=3, config=config, seed=2**62, attempt=1, known_epochs=2)
+    assignment = Assignment(number=3, config=config, seed=2**62, known_epochs=2)
 
     assert Assignment.from_json(assignment.to_json()) == assignment
     assert json.loads(assignment.to_json())["seed"] == 2**62

@@ -19,11 +19,10 @@ from ...spaces.configs import BaselineConfig, Config, HeadConfig, Optimisation, 
 from ...spaces.record import Footprint
 from ..models.classifier import HeadModel
 from ..models.scratch import ScratchModel
+from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from .cards import Card
 from .trace import Trace, trace_gradients, trace_inference, trace_training
-
-ENCODING_NOTES = 8  # notes in a batch of the encoding on the card: the study's batch
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class BackboneShape:
 
     name: str
     width: int
+    max_tokens: int  # that its positions allow
     build: Callable[[], nn.Module]  # the encoder, made under fake tensors
 
 
@@ -118,6 +118,12 @@ class Footprinter:
             return self._backbone_workloads[config.backbone]
         return self._scratch_workload(config.vocabulary)[0]
 
+    def _limit(self, config: HeadConfig | ScratchConfig) -> int:
+        """Tokens of the longest note that the model can meet."""
+        if isinstance(config, HeadConfig):
+            return min(self.max_tokens, self._backbones[config.backbone].max_tokens)
+        return self.max_tokens
+
     def _network(self, config: HeadConfig | ScratchConfig) -> Callable[[], nn.Module]:
         if isinstance(config, HeadConfig):
             width = self._backbones[config.backbone].width
@@ -143,17 +149,16 @@ class Footprinter:
             target = torch.zeros(output.logits.shape[0], dtype=torch.int64)
             return F.cross_entropy(output.logits, target) + output.balance_loss
 
-        lengths = _probe_lengths(self.max_tokens)
-        training = trace_training(
-            build, self._inputs(config, batch, self.max_tokens), loss, **self._rates
-        )
+        limit = self._limit(config)
+        lengths = _probe_lengths(limit)
+        training = trace_training(build, self._inputs(config, batch, limit), loss, **self._rates)
         gradients = [
             trace_gradients(build, self._inputs(config, batch, tokens), loss, **self._rates).seconds
             for tokens in lengths[:-1]
         ]
         gradients.append(training.step.seconds - training.update_seconds)
         validation = trace_inference(
-            build, self._inputs(config, self.batch_limit, self.max_tokens), **self._rates
+            build, self._inputs(config, self.batch_limit, limit), **self._rates
         )
         curve = _parabola(lengths, gradients)
         with torch.device("meta"):
@@ -170,7 +175,7 @@ class Footprinter:
     def _trace_encoding(self, backbone: str) -> "_Encoding":
         shape = self._backbones[backbone]
         workload = self._backbone_workloads[backbone]
-        lengths = _probe_lengths(self.max_tokens)
+        lengths = _probe_lengths(min(self.max_tokens, shape.max_tokens))
 
         def inputs(tokens: int) -> Callable[[], dict[str, Tensor]]:
             return lambda: {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.configs import Optimisation
-from ...spaces.record import EpochReport
+from ...spaces.record import EpochReport, best_report
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
 from .batches import Ragged, evaluation_batches, training_batches
@@ -171,11 +171,6 @@ def predict(model: nn.Module, task: Task, batch_size: int, device: torch.device)
         logits = model(inputs, mask).logits
         probabilities[place[notes]] = logits.double().softmax(dim=1).cpu().numpy()
     return probabilities
-
-
-def best_report(reports: list[EpochReport] | tuple[EpochReport, ...]) -> EpochReport | None:
-    """The epoch of the score: the highest F1, the earliest of equals."""
-    return max(reports, key=lambda r: (r.f1, -r.epoch), default=None)
 
 
 def _validation_labels(task: Task) -> np.ndarray:

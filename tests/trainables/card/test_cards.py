@@ -96,7 +96,7 @@ def test_a_card_file_that_does_not_exist_or_is_no_text_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize("trials", range(1, 101))
 def test_as_many_trials_share_a_device_as_fit_in_rays_steps_and_not_one_more(trials):
-    share = gpu_fraction(P620, trials * P620.memory_bytes)
+    share = gpu_fraction(P620, trials * P620.limit_bytes)
 
     steps = round(share * 10_000)
     assert share == steps / 10_000  # Ray rounds to 1e-4
@@ -109,7 +109,7 @@ def test_a_trial_never_shares_a_device_that_could_not_hold_all(mib, context_mib)
 
     together = math.floor(10_000 / round(share * 10_000))
     assert 1 <= together <= 100
-    assert together == 1 or together * (2048 + context_mib) <= mib
+    assert together == 1 or together * (1748 + context_mib) <= mib
 
 
 def test_each_trial_brings_its_own_context():

@@ -92,7 +92,7 @@ def footprinter(
         classes=CLASSES,
         max_tokens=tokens,
         batch_limit=batch_limit,
-        backbones={"tiny": BackboneShape("tiny", WIDTH, encoder)},
+        backbones={"tiny": BackboneShape("tiny", WIDTH, 512, encoder)},
         backbone_workloads={"tiny": workload},
         scratch_workload=lambda vocabulary: (workload, min(vocabulary, VOCABULARY)),
     )

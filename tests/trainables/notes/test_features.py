@@ -107,7 +107,7 @@ def test_features_are_the_plain_forward_pass_note_by_note_in_the_corpus_order(
 
 def test_batches_of_many_sizes_give_the_same_features(corpus, backbone, tmp_path, monkeypatch):
     whole = notes_of(encode(corpus, backbone, tmp_path / "whole")[0])
-    monkeypatch.setattr(features, "TOKENS_A_BATCH", 1)
+    monkeypatch.setattr(features, "ENCODING_NOTES", 1)
 
     one_by_one = notes_of(encode(corpus, backbone, tmp_path / "single")[0])
 
@@ -166,7 +166,7 @@ def test_meta_says_tokens_width_precision_and_parameters(corpus, backbone, tmp_p
 
 
 def test_progress_rises_to_all_tokens(corpus, backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "TOKENS_A_BATCH", 200)
+    monkeypatch.setattr(features, "ENCODING_NOTES", 1)
     told = []
 
     path, _ = encode(corpus, backbone, tmp_path, progress=lambda *of: told.append(of))
@@ -237,7 +237,7 @@ def test_two_processes_that_want_the_same_features_encode_once(
 def test_an_encoding_that_fails_half_way_leaves_nothing_that_is_read(
     corpus, backbone, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(features, "TOKENS_A_BATCH", 200)
+    monkeypatch.setattr(features, "ENCODING_NOTES", 1)
 
     def stop(done, total):
         if done > total / 2:
