@@ -371,3 +371,80 @@ def test_heads_on_a_local_encoder_are_prepared_with_the_hash_of_its_files(made, 
     hashes = prepared.study.manifest["backbones"]
     assert hashes.keys() == {str(encoder)}
     assert len(set(itertools.chain(*hashes.values()))) > 1
+
+
+def test_a_space_whose_config_cannot_be_built_is_refused_before_the_study_is_made(lab):
+    (lab / "odd.py").write_text(
+        "from headhunt.spaces.configs import ScratchConfig\n"
+        "def space(trial):\n"
+        "    return ScratchConfig(width=32, attention_heads=trial.suggest_int('heads', 3, 3))\n",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(LaunchError, match="proposes a config that cannot be built") as refused:
+        prepare(
+            Request(
+                notes=lab / "notes.csv",
+                study="odd",
+                store=lab / "store",
+                given={"space": f"{lab}/odd.py:space"},
+            )
+        )
+
+    assert len(refused.value.problems) == 1
+    assert not (lab / "store" / "odd").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "budget", "said"),
+    [
+        ({"space": "baselines"}, Budget(card_hours=1.0), "baselines use no GPU hours"),
+        (
+            {"space": "baselines", "objective": ("f1", "card-hours")},
+            Budget(trials=3),
+            "means nothing to baselines",
+        ),
+    ],
+)
+def test_hours_are_not_asked_of_baselines(lab, given, budget, said):
+    with pytest.raises(LaunchError, match=said):
+        prepare(
+            Request(
+                notes=lab / "notes.csv",
+                study="none",
+                store=lab / "store",
+                given=given,
+                budget=budget,
+            )
+        )
+
+
+def test_a_raised_budget_is_remembered(lab):
+    request = Request(
+        notes=lab / "notes.csv",
+        study="raised",
+        store=lab / "store",
+        given={"space": "scratch"},
+        budget=Budget(trials=5),
+    )
+    prepare(request).study.close()
+    prepare(replace(request, resume=True, given={}, budget=Budget(trials=9))).study.close()
+
+    last = prepare(replace(request, resume=True, given={}, budget=Budget()))
+    last.study.close()
+
+    assert last.budget == Budget(trials=9)
+
+
+def test_an_empty_column_name_has_the_column_ignored(lab):
+    request = Request(
+        notes=lab / "notes.csv",
+        study="alone",
+        store=lab / "store",
+        given={"space": "scratch", "patient_column": "", "split_column": ""},
+    )
+
+    prepared = prepare(request)
+    prepared.study.close()
+
+    assert prepared.corpus.patients is None
