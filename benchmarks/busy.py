@@ -4,17 +4,17 @@ Training time is the trials' own (`wall_seconds`); slot time runs from the momen
 features exist to the end of the last trial. So the start of the workers counts against us.
 """
 
-import csv
 import tempfile
 import time
 from pathlib import Path
 
 from headhunt.analysis import trials
-from headhunt.search.launch import Request, prepare
+from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Plan, Watcher
 from headhunt.search.run import Layout, Show, run_search
+from headhunt.search.settings import Request
 from headhunt.trainables.models.backbones import demo_backbone
-from headhunt.trainables.notes.synthetic import synthetic_notes
+from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
 NOTES, TRIALS, EPOCHS = 400, 30, 3
 
@@ -24,10 +24,7 @@ def measure() -> str:
     backbone = demo_backbone()
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes.csv"
-        with notes.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label", "patient_id"])
-            writer.writerows([n.text, n.label, n.patient_id] for n in synthetic_notes(NOTES, 0))
+        write_synthetic_notes(notes, NOTES)
         times: dict[str, float] = {}
         layouts: list[Layout] = []
 

@@ -9,7 +9,7 @@ import torch
 from headhunt.trainables.models.backbones import demo_backbone, load_backbone
 from headhunt.trainables.notes.corpus import Corpus, read_corpus
 from headhunt.trainables.notes.features import encode_features, fastest_precision
-from headhunt.trainables.notes.synthetic import synthetic_notes
+from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
 NOTES = 300
 
@@ -45,6 +45,5 @@ def measure() -> str:
 
 def _corpus(folder: Path) -> Corpus:
     path = folder / "notes.csv"
-    rows = [f'"{n.text}",{n.label},{n.patient_id}' for n in synthetic_notes(NOTES, 0)]
-    path.write_text("\n".join(["text,label,patient_id", *rows]), encoding="utf-8")
+    write_synthetic_notes(path, NOTES)
     return read_corpus(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..spaces.configs import Config, config_hash
 from ..spaces.record import Footprint
-from .sampling import Proposal, Proposer
+from .sampling import Proposal, Proposer, SpaceError
 from .study import Trial
 
 REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
@@ -86,7 +86,10 @@ class Ahead:
             )
             if proposal is None:
                 return Drawing(tuple(refused), None, None, exhausted=True)
-            footprint = self._footprint(proposal.config)
+            try:
+                footprint = self._footprint(proposal.config)
+            except ValueError as error:
+                raise SpaceError(f"a proposed config cannot be built: {error}") from error
             if footprint is None or footprint.excess_bytes <= 0:
                 return Drawing(tuple(refused), proposal, footprint)
             self._proposer.refuse(proposal, footprint)

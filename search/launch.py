@@ -4,27 +4,26 @@ All that is wrong is said at once, before the first trial. What a study was made
 manifest; `--resume` takes it from there, and refuses what differs from it.
 """
 
-import hashlib
-import importlib.util
-import inspect
-import platform
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
+import torch
+
+from ..spaces.catalogue import Space
 from ..trainables.card.cards import Card, CardError, load_card
-from ..trainables.models.backbones import BackboneError, check, identity, load_config, locate
+from ..trainables.models.backbones import BackboneError, check, load_backbone
+from ..trainables.notes.cache import cache_dir
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
-from ..trainables.notes.split import Part
+from ..trainables.notes.features import fastest_precision
+from .manifest import differences, manifest_of
 from .plan import Budget
 from .sampling import SpaceError, check_sampler
-from .study import OBJECTIVES, Study, StudyError, exists
+from .settings import Request, Settings
+from .space_files import load_space
+from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
 ETA = 3  # one trial in three goes on at a rung
 DEFAULT_TRIALS = 40  # where no budget is named
@@ -38,44 +37,6 @@ class LaunchError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a study is made with, and cannot change when it goes on."""
-
-    space: str = "heads"
-    backbones: tuple[str, ...] = ()
-    objective: tuple[str, ...] = ("f1",)
-    sampler: str = "tpe"
-    seed: int = 0
-    max_epochs: int = 10
-    patience: int = 4  # epochs without a better F1; 0: never stop early
-    rungs: bool = True
-    card: str = "p620"
-    max_tokens: int = 256
-    batch_limit: int = 8
-    precision: str = "auto"  # of the encoding: auto | fp32 | bf16
-    conflicting: str = "keep"  # identical texts with different labels: keep | drop
-    train_fraction: float = 1.0
-    text_column: str = "text"
-    label_column: str = "label"
-    patient_column: str = "patient_id"
-    split_column: str = "split"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for; None among the settings is what was not said."""
-
-    notes: Path
-    study: str
-    store: Path
-    resume: bool = False
-    given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
-    budget: Budget = field(default_factory=Budget)
-    slots: int | None = None
-    address: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A search whose input is known to be sound."""
@@ -86,7 +47,7 @@ class Prepared:
     space: Space
     card: Card | None
     budget: Budget
-    identities: dict[str, str]  # backbone -> hash of its files
+    precision: str  # of the encoding: bf16 or fp32
     study: Study
 
 
@@ -98,26 +59,28 @@ def prepare(request: Request) -> Prepared:
     """
     problems: list[str] = []
     stored = _stored_manifest(request, problems)
+    if request.resume and stored is None:  # what was asked then is not known
+        raise LaunchError(problems)
     settings = _settings(request, stored, problems)
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = _backbones(settings, problems)
+    identities = _backbones(request, settings, problems)
     space = _try(problems, SpaceError, lambda: load_space(settings))
-    if space is not None:
-        _try(
-            problems,
-            SpaceError,
-            lambda: check_sampler(settings.sampler, space, settings.objective),
-        )
+    _try(
+        problems,
+        SpaceError,
+        lambda: check_sampler(settings.sampler, space, settings.objective),
+    )
     problems += _range_problems(settings, request)
-    if card is None and "card-hours" in settings.objective and settings.card == "none":
-        problems.append("--objective card-hours needs a card: without one there are no card hours")
+    problems += _objective_problems(settings)
     budget = _budget(request, stored, card, problems)
+    problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
         raise LaunchError(problems)
-    manifest = _manifest(request, settings, corpus, card, budget, identities)
+    precision = stored["precision"] if stored else _precision(settings)
+    manifest = manifest_of(request, settings, corpus, card, budget, identities, precision=precision)
     if stored is not None:
-        problems += _differences(stored, manifest)
+        problems += differences(stored, manifest)
     if problems:
         raise LaunchError(problems)
     try:
@@ -128,56 +91,9 @@ def prepare(request: Request) -> Prepared:
         )
     except StudyError as error:
         raise LaunchError([str(error)]) from error
-    return Prepared(request, settings, corpus, space, card, budget, identities, study)
-
-
-def load_space(settings: Settings) -> Space:
-    """The space of this name, or of FILE.py:FUNCTION.
-
-    A function takes an Optuna trial, or a trial and `SpaceOptions`, and returns a config.
-
-    Raises:
-        SpaceError: no such space, file or function.
-    """
-    options = SpaceOptions(settings.backbones, settings.batch_limit, _layers(settings.backbones))
-    if settings.space in SPACES:
-        if settings.space in NEEDS_BACKBONE and not settings.backbones:
-            raise SpaceError(
-                f"the space {settings.space!r} needs at least one --backbone: a name "
-                "(camembert-bio, drbert, alibert, minilm), a Hugging Face id or a directory"
-            )
-        return SPACES[settings.space](options)
-    file, colon, function = settings.space.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise SpaceError(
-            f"a space is one of {sorted(SPACES)} or FILE.py:FUNCTION; got {settings.space!r}"
-        )
-    path = Path(file)
-    if not path.is_file():
-        raise SpaceError(f"there is no file {file!r} for the space")
-    spec = importlib.util.spec_from_file_location("headhunt_user_space", path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"the file {file!r} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        suggest = getattr(module, function)
-    except AttributeError as error:
-        raise SpaceError(f"the file {file!r} has no function {function!r}") from error
-    except Exception as error:
-        raise SpaceError(f"the file {file!r} failed: {type(error).__name__}: {error}") from error
-    if len(inspect.signature(suggest).parameters) > 1:
-        return Space(settings.space, lambda trial: suggest(trial, options))
-    return Space(settings.space, suggest)
-
-
-def _layers(backbones: Sequence[str]) -> int:
-    """Layers of the shallowest backbone; one that cannot be read is a problem told elsewhere."""
-    depths = [SpaceOptions().layers]
-    for name in backbones:
-        with suppress(BackboneError):
-            depths.append(int(getattr(load_config(name), "num_hidden_layers", depths[0])))
-    return min(depths)
+    if request.resume:
+        study.set_budget(budget)
+    return Prepared(request, settings, corpus, space, card, budget, precision, study)
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -190,13 +106,8 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
 
 
 def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | None:
-    there = exists(request.store, request.study)
     if not request.resume:
-        if there:
-            problems.append(
-                f"the study {request.study!r} exists in {request.store}: continue it with "
-                "--resume, or choose another --study name"
-            )
+        _try(problems, StudyError, lambda: refuse_taken(request.store, request.study))
         return None
     study = _try(problems, StudyError, lambda: Study.open(request.store, request.study))
     if study is None:
@@ -227,8 +138,8 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
     columns = Columns(
         text=settings.text_column,
         label=settings.label_column,
-        patient=settings.patient_column,
-        split=settings.split_column,
+        patient=settings.patient_column or None,
+        split=settings.split_column or None,
     )
     try:
         return read_corpus(
@@ -243,15 +154,36 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
         return None
 
 
-def _backbones(settings: Settings, problems: list[str]) -> dict[str, str]:
+def _backbones(request: Request, settings: Settings, problems: list[str]) -> dict[str, str]:
+    """Load each backbone once: a torn or missing weight must show before the study is made."""
     identities = {}
     for name in settings.backbones:
         try:
-            check(name)
-            identities[name] = identity(locate(name))
+            check(name)  # most of what is wrong shows without writing anything
+            identities[name] = load_backbone(name, cache_dir(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"the store {request.store} cannot be written: {error}")
     return identities
+
+
+def _precision(settings: Settings) -> str:
+    """Of the encoding; settled once, so that a study never mixes two."""
+    if settings.precision != "auto":
+        return settings.precision
+    return fastest_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _objective_problems(settings: Settings) -> list[str]:
+    if "card-hours" not in settings.objective:
+        return []
+    problems = []
+    if settings.card == "none":
+        problems.append("--objective card-hours needs a card: without one there are no card hours")
+    if settings.space == "baselines":
+        problems.append("--objective card-hours means nothing to baselines, which use no GPU")
+    return problems
 
 
 def _range_problems(settings: Settings, request: Request) -> list[str]:
@@ -299,71 +231,22 @@ def _budget(
         budget = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
     for name in ("trials", "card_hours", "gpu_hours", "wall_hours"):
         value = getattr(budget, name)
-        if value is not None and value <= 0:
-            problems.append(f"--{name.replace('_', '-')} must be positive; got {value}")
+        if value is not None and not 0 < value < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            problems.append(f"{option} must be a positive number; got {value}")
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
+    if budget.gpu_hours is not None and not torch.cuda.is_available():
+        problems.append("--gpu-hours needs a GPU to measure: use --wall-hours here")
     return budget
 
 
-def _manifest(
-    request: Request,
-    settings: Settings,
-    corpus: Corpus,
-    card: Card | None,
-    budget: Budget,
-    identities: dict[str, str],
-) -> dict[str, Any]:
-    """What was asked, as JSON values, without a word of a note."""
-    parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
-    return {
-        "study": request.study,
-        "settings": {
-            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()
-        },
-        "space": settings.space,
-        "space_file": _file_hash(settings.space),
-        "seed": settings.seed,
-        "sampler": settings.sampler,
-        "objective": list(settings.objective),
-        "max_epochs": settings.max_epochs,
-        "card": card.to_dict() if card else None,
-        "backbones": identities,
-        "corpus": {
-            "digest": corpus.digest,
-            "notes": len(corpus),
-            "classes": list(corpus.label_names),
-            "parts": parts,
-        },
-        "budget": asdict(budget),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},
-        },
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _file_hash(space: str) -> str:
-    """Hash of a user's own space, so that a study cannot go on with another one."""
-    file = space.rpartition(":")[0]
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-
-
-def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is no longer as it was when the study was made."""
-    said = {
-        "corpus": "the notes, their split or their labels",
-        "backbones": "the files of a backbone",
-        "space_file": "the file of the space",
-        "card": "the card",
-    }
-    return [
-        f"{what} changed since the study {stored['study']!r} was made: give it what it was made "
-        "with, or start another study"
-        for key, what in said.items()
-        if stored[key] != now[key]
-    ]
+def _budget_problems(budget: Budget, settings: Settings) -> list[str]:
+    """Baselines use no GPU: hours alone would never end their search."""
+    by_hours = budget.card_hours is not None or budget.gpu_hours is not None
+    if settings.space == "baselines" and by_hours:
+        return ["baselines use no GPU hours: give --space baselines --trials or --wall-hours"]
+    return []
 
 
 def elapsed_clock() -> Callable[[], float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from ..spaces.configs import Config
+from ..spaces.configs import BaselineConfig, Config
 from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
@@ -73,10 +73,15 @@ class Plan:
         self.short = False  # whether the search ended before its budget
         for trial in study.trials:
             self._replay(trial)
-        complete = [t for t in study.trials if t.state is State.COMPLETE and t.best]
+        complete = [
+            t
+            for t in study.trials
+            if t.state is State.COMPLETE and t.best and not isinstance(t.config, BaselineConfig)
+        ]
         complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
         self._kept = complete[:KEPT_WEIGHTS]
         self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
+        self._tidy()
 
     def close(self) -> None:
         """The search is over or interrupted: draw no more."""
@@ -207,7 +212,6 @@ class Plan:
             number=trial.number,
             config=trial.config,
             seed=trial.seed,
-            attempt=self._deaths.get(trial.number, 0),
             known_epochs=len(trial.reports),
         )
 
@@ -220,6 +224,16 @@ class Plan:
             self._rungs.record_end(
                 trial.config.family, trial.number, trial.reports[-1].epoch, trial.best.f1
             )
+
+    def _tidy(self) -> None:
+        """Remove the files of trials that had ended when a killed run came no further."""
+        kept = {trial.number for trial in self._kept}
+        for trial in self.study.trials:
+            folder = self.study.trial_folder(trial.number)
+            if trial.outcome:
+                remove_checkpoint(folder)
+                if trial.number not in kept:
+                    remove_weights(folder)
 
     def _record_rung(self, trial: Trial, epoch: int) -> None:
         if trial.best:
@@ -241,6 +255,8 @@ class Plan:
         self.watcher.on_end(trial)
 
     def _keep_weights_of_the_best(self, ended: Trial) -> None:
+        if isinstance(ended.config, BaselineConfig):
+            return  # it has none
         if ended.state is State.COMPLETE:
             self._kept.append(ended)
             self._kept.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))

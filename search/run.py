@@ -15,15 +15,20 @@ from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import empty_encoder, load_backbone, load_config
+from ..trainables.models.backbones import (
+    empty_encoder,
+    load_backbone,
+    load_config,
+    position_limit,
+)
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
-from ..trainables.notes.features import encode_features, fastest_precision, token_lengths
+from ..trainables.notes.features import encode_features, token_lengths
 from ..trainables.notes.split import Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
 from .executor.ray import Machine, Resources, engine, look_around, run_plan
-from .launch import ETA, LaunchError, Prepared, elapsed_clock
+from .launch import ETA, Prepared, elapsed_clock
 from .plan import Plan, Watcher
 from .rungs import Rungs, rung_epochs
 from .sampling import Proposer
@@ -71,7 +76,8 @@ def lay_out(prepared: Prepared) -> Layout:
         share, slots = 1.0, int(machine.gpus)
     else:
         share, slots = 0.0, machine.cpus
-    slots = request.slots or slots
+    held = slots if machine.gpus else request.slots or slots  # no more than the devices hold
+    slots = min(request.slots or slots, held)
     cpus = max(1, machine.cpus // slots) if slots <= machine.cpus else machine.cpus / slots
     return Layout(slots, Resources(cpus, share), machine)
 
@@ -80,15 +86,13 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     """Encode, plan and run; the study is closed at the end, whatever happens.
 
     Raises:
-        LaunchError: a budget that cannot be measured here.
+        SpaceError: the space's own function failed in the middle of the search.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
     """
     study = prepared.study
     try:
         layout = lay_out(prepared)
-        if prepared.budget.gpu_hours is not None and not layout.machine.gpus:
-            raise LaunchError(["--gpu-hours needs a GPU to measure: use --wall-hours here"])
         # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
             cpus=layout.machine.cpus,
@@ -96,8 +100,9 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
             address=prepared.request.address,
             shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
         ):
+            elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
             materials, footprint = _encode(prepared, show)
-            plan = _plan(prepared, footprint, show)
+            plan = _plan(prepared, footprint, show, elapsed_hours)
             show.on_plan(plan, layout)
             try:
                 run_plan(
@@ -115,7 +120,12 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         study.close()
 
 
-def _plan(prepared: Prepared, footprint: Callable[[Config], Footprint | None], show: Show) -> Plan:
+def _plan(
+    prepared: Prepared,
+    footprint: Callable[[Config], Footprint | None],
+    show: Show,
+    elapsed_hours: Callable[[], float],
+) -> Plan:
     settings, study = prepared.settings, prepared.study
     epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
     single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
@@ -134,7 +144,7 @@ def _plan(prepared: Prepared, footprint: Callable[[Config], Footprint | None], s
         Rungs(epochs if settings.rungs and single else (), ETA),
         prepared.budget,
         seed=settings.seed,
-        elapsed_hours=elapsed_clock(),
+        elapsed_hours=elapsed_hours,
         watcher=show.watcher,
     )
 
@@ -146,9 +156,6 @@ def _encode(
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
     confidential = cache_dir(prepared.request.store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = settings.precision
-    if precision == "auto":
-        precision = fastest_precision(device)
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 
     @cache
@@ -191,12 +198,14 @@ def _encode(
             load_backbone(name, confidential),
             confidential,
             max_tokens=settings.max_tokens,
-            precision=precision,
+            precision=prepared.precision,
             device=device,
             progress=lambda done, total, name=name: show.on_encoding(name, done, total),
         )
         features[name] = folder
         show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the trials need what the encoding held
     materials = Materials(
         settings=TrainingSettings(
             max_epochs=settings.max_epochs,
@@ -221,4 +230,5 @@ def _no_footprint(config: Config) -> Footprint | None:
 def _shape(name: str) -> BackboneShape:
     """A backbone from its configuration alone."""
     config = load_config(name)
-    return BackboneShape(name, config.hidden_size, lambda: empty_encoder(config))
+    limit = position_limit(config)
+    return BackboneShape(name, config.hidden_size, limit, lambda: empty_encoder(config))

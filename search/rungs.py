@@ -46,13 +46,13 @@ class Rungs:
                 self._scores[family, rung][trial] = score
 
     def goes_on(self, family: str, trial: int, epoch: int) -> bool:
-        """Whether the trial is in the best of `eta` of its family at this rung, ties included.
+        """Whether the trial is in the best one in `eta` of its family at this rung, ties included.
 
         The best recorded so far always goes on, so a family's first trial does.
         """
         scores = self._scores.get((family, epoch))
         if scores is None or trial not in scores:
             return True
-        places = max(1, len(scores) // self.eta)
+        places = -(-len(scores) // self.eta)  # rounded up: two may go on from the fourth trial
         better = sum(score > scores[trial] for score in scores.values())
         return better < places

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
-from ..spaces.record import EpochReport, Footprint, Outcome, Role, State
+from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
 from .journal import JournalFile
 from .lock import hold, holder_name
 
@@ -60,8 +60,8 @@ class Trial:
 
     @property
     def best(self) -> EpochReport | None:
-        """The epoch of the score: the highest F1, the earliest of equals."""
-        return max(self.reports, key=lambda r: (r.f1, -r.epoch), default=None)
+        """The epoch of the score."""
+        return best_report(self.reports)
 
     @property
     def card_hours(self) -> float:
@@ -71,8 +71,8 @@ class Trial:
     @property
     def gpu_hours(self) -> float:
         """Measured hours of the share of a GPU that it held; 0 without one."""
-        share = self.outcome.device_fraction if self.outcome else 0.0
-        return share * sum(r.wall_seconds for r in self.reports) / 3600
+        share = self.outcome.device_fraction if self.outcome else None
+        return (share or 0.0) * sum(r.wall_seconds for r in self.reports) / 3600
 
 
 class Study:
@@ -133,6 +133,11 @@ class Study:
         self._journal.close()
         self._lock.release()
 
+    def set_budget(self, budget: Any) -> None:
+        """Remember the budget of the latest run; `budget` is a `plan.Budget`."""
+        manifest = {**self.manifest, "budget": asdict(budget)}
+        self._storage.set_study_user_attr(self._id, record.MANIFEST_KEY, manifest)
+
     @property
     def manifest(self) -> dict[str, Any]:
         """What was asked when the study was made."""
@@ -189,10 +194,13 @@ class Study:
                 )
         self._storage.set_trial_user_attr(trial.storage_id, record.OUTCOME_KEY, outcome.to_dict())
         trial.outcome = outcome
-        values = self.values(trial) if outcome.state is State.COMPLETE else None
-        self._storage.set_trial_state_values(
-            trial.storage_id, _OPTUNA_STATES[outcome.state], values
-        )
+        state = _OPTUNA_STATES[outcome.state]
+        if not single and trial.footprint is None and state is TrialState.COMPLETE:
+            # A baseline has no hours, and Optuna's complete trials have all values: rather than a
+            # made-up 0, which would stand on its front, none. The outcome says what it is.
+            state = TrialState.PRUNED
+        values = self.values(trial) if state is TrialState.COMPLETE else None
+        self._storage.set_trial_state_values(trial.storage_id, state, values)
 
     @property
     def objective(self) -> list[str]:

@@ -47,7 +47,7 @@ class Space:
 
 
 def batch_sizes(limit: int) -> list[int]:
-    """The batch sizes that a search tries: powers of two up to the limit, the three largest.
+    """The batch sizes that a search tries: the limit and its halves, three at most.
 
     >>> batch_sizes(8), batch_sizes(1)
     ([2, 4, 8], [1])

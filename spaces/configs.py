@@ -7,7 +7,7 @@ length limit) is not in it, so that rungs compare like with like.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -170,7 +170,7 @@ _LATER_OPTIMISATION = ("optimiser", "accumulation")
 
 def config_to_dict(config: Config) -> dict[str, Any]:
     """The config as JSON values; `config_from_dict` is its inverse."""
-    stored = {"kind": config.kind, **asdict(config)}
+    stored: dict[str, Any] = {"kind": config.kind, **_plain(config)}
     if isinstance(config, HeadConfig):
         stored["head"] = {"kind": config.head.kind, **stored["head"]}
         _leave_out_defaults(stored, HeadConfig, _LATER_HEAD)
@@ -184,6 +184,19 @@ def _leave_out_defaults(stored: dict[str, Any], kind: type, names: tuple[str, ..
     for name in names:
         if stored[name] == defaults[name]:
             del stored[name]
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Fields as JSON values; 0 where a float stands is 0.0, so that equal configs hash alike."""
+    values: dict[str, Any] = {}
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            value = _plain(value)
+        elif entry.type in (float, "float"):
+            value = float(value)
+        values[entry.name] = value
+    return values
 
 
 def config_from_dict(stored: Mapping[str, Any]) -> Config:

@@ -3,6 +3,7 @@
 The README, the dataframe and the report describe a column with the words that stand here, once.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -46,6 +47,11 @@ class EpochReport:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
+    """The epoch of the score: the highest F1, the earliest of equals; None without a report."""
+    return max(reports, key=lambda r: (r.f1, -r.epoch), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,8 +279,8 @@ class Outcome:
     state: State
     reason: str = ""
     best_epoch: int = 0  # 0 where no epoch ended
-    device: str = "cpu"  # cpu | the GPU's name
-    device_fraction: float = 0.0  # share of a GPU held; 0 without one
+    device: str | None = None  # cpu | the GPU's name; None where it is not known, or never ran
+    device_fraction: float | None = None  # share of a GPU held; 0 without one
     trainable_parameters: int | None = None  # of the model that ran
     total_parameters: int | None = None  # with the frozen backbone's
 

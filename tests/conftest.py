@@ -5,11 +5,17 @@ import multiprocessing
 
 import pytest
 import torch
+from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 from headhunt.trainables.notes.corpus import read_corpus
 from headhunt.trainables.notes.synthetic import synthetic_notes
 
-torch.set_num_threads(1)  # two processes test side by side on two cores
+# Two processes test side by side on two cores: one thread each, and no deadline for an example.
+torch.set_num_threads(1)
+LIMITS = threadpool_limits(1)
+settings.register_profile("shared cores", deadline=None)
+settings.load_profile("shared cores")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ class Assignment:
     number: int
     config: Config
     seed: int  # from (study seed, trial number, replicate)
-    attempt: int = 0  # rises each time that the trial is started again
     known_epochs: int = 0  # epochs whose reports the study already holds
 
     def to_json(self) -> str:

@@ -43,6 +43,10 @@ class HeadhuntTrainable(Trainable):
         if self._device.type == "cuda":  # same seed, same trial: some kernels sum in any order
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
+            # Fused attention is among them; the plain one is also what the footprint traces.
+            torch.backends.cuda.enable_mem_efficient_sdp(False)
+            torch.backends.cuda.enable_flash_sdp(False)
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,9 +62,10 @@ class HeadhuntTrainable(Trainable):
         return {STEP: step_to_json(next(self._steps))}
 
     def _begin(self, config: dict[str, Any]) -> None:
+        self._steps: Iterator[Step] = iter(())  # lets go of the trial before
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()  # what the trial before held is not this one's
-        self._steps: Iterator[Step] = run_trial(
+            torch.cuda.empty_cache()  # what it held is not this one's
+        self._steps = run_trial(
             Assignment.from_json(config[ASSIGNMENT]),
             self._corpus,
             self._materials,

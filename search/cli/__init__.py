@@ -47,6 +47,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_show_locals=False,  # a local variable may be a note
     help="Find the text classifier with the most F1 per GPU-hour on your own clinical notes, "
     "inside the memory of a small card.",
 )

@@ -26,11 +26,14 @@ def run_and_exit(
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...trainables.models.backbones import BackboneError
         from ..executor.ray import EngineError
-        from ..launch import LaunchError, Request, prepare
+        from ..launch import LaunchError, prepare
         from ..plan import Budget
         from ..progress import ProgressView, duration, summary
         from ..run import run_search
+        from ..sampling import SpaceError
+        from ..settings import Request
 
         request = Request(
             notes=notes,
@@ -48,19 +51,22 @@ def run_and_exit(
             _refuse(problem.problems)
     for finding in prepared.corpus.findings:
         typer.echo(f"note: {finding}", err=True)
+    where = "" if store == DEFAULT_STORE else f" --store {store}"
+    again = f"headhunt search {notes} --study {study}{where} --resume"
     view = ProgressView()
     try:
         with view:
             plan = run_search(prepared, view.show)
-    except LaunchError as problem:
-        _refuse(problem.problems)
-    except EngineError as problem:
+    except (SpaceError, BackboneError) as problem:
         _refuse([str(problem)])
+    except EngineError as problem:
+        _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])
+    except OSError as problem:  # a full disk, a store that can no longer be written
+        typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
+        raise typer.Exit(SHORT) from None
     except KeyboardInterrupt:
-        where = "" if store == DEFAULT_STORE else f" --store {store}"
         typer.echo(
-            f"interrupted: nothing that ended is lost; continue with `headhunt search {notes} "
-            f"--study {study}{where} --resume`",
+            f"interrupted: nothing that ended is lost; continue with `{again}`",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None

@@ -101,34 +101,27 @@ def demo(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the synthetic corpus: invented French notes, of no patient, to try a search with."""
-    import csv
-
-    from ...trainables.notes.synthetic import synthetic_notes
+    from ...trainables.notes.synthetic import write_synthetic_notes
 
     if output.suffix.lower() != ".csv":
         _refuse([f"the corpus is written as CSV, so its name ends in .csv; got {output.name!r}"])
     if output.exists() and not force:
         _refuse([f"{output} exists; choose another name, or overwrite it with --force"])
     try:
-        written = synthetic_notes(notes=notes, seed=seed)
-        with output.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["text", "label", "patient_id"])
-            rows.writerows([note.text, note.label, note.patient_id] for note in written)
+        patients = write_synthetic_notes(output, notes, seed)
     except OSError as error:
         _refuse([f"{output} cannot be written: {error.strerror}"])
     except ValueError as error:
         _refuse([str(error)])
-    patients = len({note.patient_id for note in written})
     typer.echo(
-        f"{output}: {len(written)} synthetic notes of {patients} invented patients ({seed=}). "
+        f"{output}: {notes} synthetic notes of {patients} invented patients ({seed=}). "
         "They are made up by a program: scores on them say nothing about clinical notes."
     )
 
 
 def _refuse(problems: Sequence[str]) -> NoReturn:
     for problem in problems:
-        typer.echo(problem, err=True)
+        typer.echo(f"error: {problem}", err=True)
     raise typer.Exit(2)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._running import DEFAULT_STORE, run_and_exit
+from ._running import BAD_INPUT, DEFAULT_STORE, run_and_exit
 
 app = typer.Typer()
 
@@ -26,10 +26,8 @@ def demo(
 
     The notes are made by a grammar: no score on them says anything about real notes.
     """
-    import csv
-
     from ...trainables.models.backbones import demo_backbone
-    from ...trainables.notes.synthetic import synthetic_notes
+    from ...trainables.notes.synthetic import write_synthetic_notes
     from ..study import names
 
     backbone = demo_backbone()
@@ -45,18 +43,19 @@ def demo(
         for i in range(1, len(taken) + 2)
         if (name := f"demo-{i}" if i > 1 else "demo") not in taken
     )
-    store.mkdir(parents=True, exist_ok=True)
     path = store / f"demo-notes-{notes}-{seed}.csv"
-    written = synthetic_notes(notes, seed)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "patient_id"])
-        writer.writerows([note.text, note.label, note.patient_id] for note in written)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        write_synthetic_notes(path, notes, seed)
+    except OSError as error:
+        typer.echo(f"error: the store {store} cannot be written: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
     space = "all" if backbone else "scratch"
     options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
+    options += "" if store == DEFAULT_STORE else f" --store {store}"
     typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)
     typer.echo(
-        f"the same by hand: headhunt search {path} --study {study} {options} --trials {trials} "
+        f"the same by hand: headhunt search {path} --study by-hand {options} --trials {trials} "
         f"--max-epochs {max_epochs} --seed {seed}",
         err=True,
     )

@@ -119,5 +119,5 @@ _WRITERS = {
 
 
 def _end(status: int, message: str) -> NoReturn:
-    typer.echo(f"headhunt rank: {message}", err=True)
+    typer.echo(f"error: {message}", err=True)
     raise typer.Exit(status)

@@ -135,10 +135,12 @@ def search(
         str | None, typer.Option(help="[default: label]", show_default=False)
     ] = None,
     patient_column: Annotated[
-        str | None, typer.Option(help="[default: patient_id, if there]", show_default=False)
+        str | None,
+        typer.Option(help="'' for none.  [default: patient_id, if there]", show_default=False),
     ] = None,
     split_column: Annotated[
-        str | None, typer.Option(help="[default: split, if there]", show_default=False)
+        str | None,
+        typer.Option(help="'' for none.  [default: split, if there]", show_default=False),
     ] = None,
     store: Annotated[
         Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")

@@ -27,6 +27,11 @@ def status(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     manifest = frame.attrs["manifest"]
+    if not manifest:
+        typer.echo(
+            f"error: the study {study!r} was killed while it was made: start it anew", err=True
+        )
+        raise typer.Exit(BAD_INPUT)
     corpus, budget = manifest["corpus"], manifest["budget"]
     counts = frame["state"].value_counts()
     held = holder(store / study)
@@ -42,7 +47,9 @@ def status(
         best = complete.sort_values("f1", ascending=False).iloc[0]
         typer.echo(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
     started = int(frame["state"].isin(["running", "complete", "pruned", "failed"]).sum())
-    spent = {"trials": started, "card_hours": frame["card_hours_marginal"].sum()}
+    encoding = (frame["card_hours"] - frame["card_hours_marginal"]).groupby(frame["backbone"]).max()
+    card_hours = frame["card_hours_marginal"].sum() + encoding.sum()  # each backbone encodes once
+    spent = {"trials": started, "card_hours": card_hours}
     for name, limit in budget.items():
         if limit is not None:
             done = f"{spent[name]:.4g} of " if name in spent else ""

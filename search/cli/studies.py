@@ -39,6 +39,8 @@ def studies(
             typer.echo(f"error: {error}", err=True)
             continue
         manifest = frame.attrs["manifest"]
+        if not manifest:  # killed while it was made: no study
+            continue
         counts = frame["state"].value_counts()
         best = frame.loc[frame["state"] == "complete", "f1"].max()
         table.add_row(

@@ -86,5 +86,5 @@ def _print(frame: "pd.DataFrame", written_as: TrialsFormat, file: IO[str], title
 
 
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"headhunt trials: {message}", err=True)
+    typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)

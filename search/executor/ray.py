@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ from ...trainables.notes.corpus import Corpus
 from ...trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
 from ..plan import Plan, Turn
 
+KNOCK_SECONDS = 10.0
+
 
 class EngineError(RuntimeError):
     """Ray could not be started or reached."""
@@ -66,7 +69,14 @@ def look_around() -> Machine:
 
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     memory = tuple(torch.cuda.get_device_properties(i).total_memory for i in range(devices))
-    return Machine(len(os.sched_getaffinity(0)), devices, memory)
+    return Machine(_cpus(), devices, memory)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use; macOS does not tell, and has all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -84,6 +94,7 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
         options["address"] = address
     else:
         options |= {
+            "address": "local",  # never a cluster that happens to run here
             "num_cpus": cpus,
             "num_gpus": gpus,
             "include_dashboard": False,
@@ -93,6 +104,8 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
     # A worker's traceback could quote a note, and what happened is told by the study.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
+        if address:
+            _knock(address)
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"reached at {address!r}" if address else "started"
@@ -101,6 +114,13 @@ def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def run_plan(
@@ -217,7 +237,9 @@ class _PlanSearcher(_StaysHere, Searcher):
         if error and trial_id not in bridge.ended:
             bridge.ended.add(trial_id)
             try:
-                bridge.plan.died(bridge.numbers[trial_id], "see Ray's logs")
+                bridge.plan.died(
+                    bridge.numbers[trial_id], "it was killed, or the machine ran out of memory"
+                )
             except Exception as failure:
                 bridge.fail(failure)
 

@@ -131,6 +131,7 @@ def _write(study: optuna.Study, recorded: Recorded) -> None:
         state=recorded.state,
         reason=recorded.reason,
         best_epoch=best if recorded.best_epoch is None else recorded.best_epoch,
+        device="cpu",
         device_fraction=recorded.device_fraction,
     )
     trial.set_user_attr(OUTCOME_KEY, outcome.to_dict())

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from math import ceil
 
 import pytest
 from hypothesis import example, given
@@ -47,15 +48,17 @@ def test_the_best_recorded_so_far_always_goes_on(scores, eta):
         assert rungs.goes_on("family", best, 1)
 
 
-@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=30, unique=True), eta=st.integers(2, 5))
-def test_of_all_that_stand_at_a_rung_one_in_eta_goes_on(scores, eta):
+@given(
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=30, unique=True), eta=st.integers(2, 5)
+)
+def test_of_all_that_stand_at_a_rung_one_in_eta_rounded_up_goes_on(scores, eta):
     rungs = Rungs((1,), eta)
     for trial, score in enumerate(scores):
         rungs.record("family", trial, 1, score)
 
     going = [trial for trial in range(len(scores)) if rungs.goes_on("family", trial, 1)]
 
-    assert len(going) == max(1, len(scores) // eta)
+    assert len(going) == ceil(len(scores) / eta)
     assert min(scores[t] for t in going) >= sorted(scores, reverse=True)[len(going) - 1]
 
 

@@ -74,7 +74,9 @@ def test_a_name_that_is_taken_is_refused_with_both_ways_on(study):
         Study.create(study.folder.parent, "lab", MANIFEST)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "a\\b", "a\0b", "a\nb", "-x", ".x"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../up", "a/b", "a\\b", "a\0b", "a\nb", "-x", ".x"]
+)
 def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
     with pytest.raises(StudyError, match="a study's name becomes a folder: no slashes"):
         Study.create(tmp_path, name, MANIFEST)
@@ -185,6 +187,8 @@ def test_the_score_is_that_of_the_best_epoch_and_the_earliest_of_equals(study):
     trial = begin(study, scratch())
     finish(study, trial, 0.2, 0.8, 0.8, 0.1)
 
+    assert trial.best
+    assert trial.outcome
     assert (trial.best.epoch, trial.outcome.best_epoch) == (2, 2)
     assert stored(study)[0].values == [0.8]
 
@@ -195,7 +199,9 @@ def test_an_infeasible_trial_has_its_excess_as_a_constraint_and_no_value(study):
         scratch(), running.sampled, role=Role.SEARCH, seed=1, footprint=footprint(excess_mib=12)
     )
 
-    assert trial.outcome.reason == "needs 1760 MiB, 12 MiB more than the 1748 MiB that the card leaves"
+    assert (
+        trial.outcome.reason == "needs 1760 MiB, 12 MiB more than the 1748 MiB that the card leaves"
+    )
     there = stored(study)[1]
     assert there.state is TrialState.PRUNED
     assert (there.values, there.intermediate_values) == (None, {})
@@ -244,9 +250,7 @@ def test_card_hours_count_every_epoch_and_each_backbones_encoding_once(study):
 
 
 def test_a_trial_alone_pays_for_the_encoding_whole(study):
-    trial = begin(
-        study, scratch(), footprint=footprint(epoch_seconds=360, encoding_seconds=1800)
-    )
+    trial = begin(study, scratch(), footprint=footprint(epoch_seconds=360, encoding_seconds=1800))
     finish(study, trial, 0.1, 0.2, 0.3)
 
     assert trial.card_hours == pytest.approx(0.3 + 0.5)

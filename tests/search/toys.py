@@ -6,10 +6,10 @@ from typing import Any
 
 from optuna.trial import BaseTrial, TrialState, create_trial
 
+from headhunt.search.study import Study, Trial
 from headhunt.spaces.catalogue import Space
 from headhunt.spaces.configs import Config, Optimisation, ScratchConfig
 from headhunt.spaces.record import EpochReport, Footprint, Outcome, Role, State
-from headhunt.search.study import Study, Trial
 
 MIB = 2**20
 MANIFEST = {"objective": ["f1"], "study": "lab"}

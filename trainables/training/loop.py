@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.configs import Optimisation
-from ...spaces.record import EpochReport
+from ...spaces.record import EpochReport, best_report
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
 from ..models.finetuned import load_trained_state, trained_state
@@ -26,7 +26,7 @@ from .optimisers import dump_optimiser, load_optimiser, make_optimiser, update
 
 
 class DivergedError(ArithmeticError):
-    """The loss was not finite; the trial ends as failed, with this as its reason."""
+    """A loss was not finite; the trial ends as failed, with this as its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def train(
     The random generator is torch's own, seeded anew each epoch from (seed, epoch).
 
     Raises:
-        DivergedError: the training loss of an epoch was not finite.
+        DivergedError: the training or the validation loss of an epoch was not finite.
     """
     torch.manual_seed(derive_seed(seed, "init"))
     model = build().to(device)
@@ -163,6 +163,8 @@ def train(
         if not math.isfinite(train_loss):
             raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
         scores = score(predict(model, task, settings.batch_limit, device), _validation_labels(task))
+        if not math.isfinite(scores.loss):  # the epoch's last step made it so
+            raise DivergedError(f"diverged: the validation loss of epoch {epoch} is not finite")
         is_best = scores.f1 > max((r.f1 for r in reports), default=-1.0)
         report = EpochReport(
             epoch=epoch,
@@ -207,11 +209,6 @@ def predict(model: nn.Module, task: Task, batch_size: int, device: torch.device)
         logits = model(inputs, mask).logits
         probabilities[place[notes]] = logits.double().softmax(dim=1).cpu().numpy()
     return probabilities
-
-
-def best_report(reports: list[EpochReport] | tuple[EpochReport, ...]) -> EpochReport | None:
-    """The epoch of the score: the highest F1, the earliest of equals."""
-    return max(reports, key=lambda r: (r.f1, -r.epoch), default=None)
 
 
 def _validation_labels(task: Task) -> np.ndarray:

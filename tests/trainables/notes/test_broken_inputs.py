@@ -213,7 +213,7 @@ def test_a_broken_file_is_refused_with_the_row_and_without_its_text(tmp_path, ca
         assert words in message
     result = CliRunner().invoke(app, ["check", str(path)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == message + "\n"
+    assert result.stderr == "".join(f"error: {line}\n" for line in message.splitlines())
 
 
 def test_all_problems_are_in_one_message(tmp_path):

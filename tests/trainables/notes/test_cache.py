@@ -18,7 +18,7 @@ from headhunt.trainables.notes.cache import (
 )
 
 
-def fill(folder):
+def fill(folder) -> dict[str, object]:
     (folder / "rows.npy").write_text("rows")
     return {"tokens": 3}
 
@@ -30,7 +30,7 @@ def mode(path):
 def fill_slowly(cache, together, made):
     """In another process: one of several that want the same folder."""
 
-    def slowly(folder):
+    def slowly(folder) -> dict[str, object]:
         time.sleep(0.2)
         return {"maker": os.getpid()}
 

@@ -1,0 +1,79 @@
+"""What a study was made with, as it stands in the study: hashes, counts, options, and no text."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..trainables.card.cards import Card
+from ..trainables.notes.corpus import Corpus
+from ..trainables.notes.split import Part
+from .plan import Budget
+from .settings import Request, Settings
+
+
+def manifest_of(
+    request: Request,
+    settings: Settings,
+    corpus: Corpus,
+    card: Card | None,
+    budget: Budget,
+    identities: dict[str, str],
+    *,
+    precision: str,
+) -> dict[str, Any]:
+    """What was asked, as JSON values, without a word of a note."""
+    parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
+    return {
+        "study": request.study,
+        "settings": {
+            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()
+        },
+        "space": settings.space,
+        "space_file": _file_hash(settings.space),
+        "seed": settings.seed,
+        "sampler": settings.sampler,
+        "objective": list(settings.objective),
+        "max_epochs": settings.max_epochs,
+        "precision": precision,
+        "card": card.to_dict() if card else None,
+        "backbones": identities,
+        "corpus": {
+            "digest": corpus.digest,
+            "notes": len(corpus),
+            "classes": list(corpus.label_names),
+            "parts": parts,
+        },
+        "budget": asdict(budget),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},
+        },
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _file_hash(space: str) -> str:
+    """Hash of a user's own space, so that a study cannot go on with another one."""
+    file = space.rpartition(":")[0]
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is no longer as it was when the study was made."""
+    said = {
+        "corpus": "the notes, their split or their labels",
+        "backbones": "the files of a backbone",
+        "space_file": "the file of the space",
+        "card": "the card",
+    }
+    return [
+        f"{what} changed since the study {stored['study']!r} was made: give it what it was made "
+        "with, or start another study"
+        for key, what in said.items()
+        if stored[key] != now[key]
+    ]

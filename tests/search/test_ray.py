@@ -1,0 +1,312 @@
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from headhunt.analysis import trials
+from headhunt.search import run
+from headhunt.search.cli.search import app
+from headhunt.search.executor.ray import EngineError, engine
+from headhunt.search.launch import prepare
+from headhunt.search.plan import Budget, Watcher
+from headhunt.search.run import Show, run_search
+from headhunt.search.settings import Request
+from headhunt.search.study import Study
+from headhunt.spaces.catalogue import CONTROLS
+from headhunt.spaces.heads import HEADS
+from headhunt.spaces.record import Role, State
+from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
+
+from ..trainables.backbone_dirs import make_backbone
+from .toys import write_notes
+
+MEASURED = ["f1", "accuracy", "precision", "recall", "validation_loss_nats", "train_loss_nats"]
+MINE = """
+from headhunt.spaces.configs import Optimisation, ScratchConfig
+
+
+def small(trial):
+    rate = trial.suggest_float("rate", 1e-3, 1e-2, log=True)
+    return ScratchConfig(vocabulary=500, optimisation=Optimisation(learning_rate=rate))
+
+
+def unsound(trial):
+    # A third is too large for the card, a third diverges.
+    kind = trial.number % 3
+    return ScratchConfig(vocabulary=500, width=1024 if kind == 0 else 32,
+        dropout=trial.suggest_float("dropout", 0, 0.9),
+        optimisation=Optimisation(learning_rate=1e30 if kind == 1 else 1e-3, warmup_share=0.0))
+"""
+TINY_CARD = """
+name = "tiny"
+memory_bytes = 330_000_000
+reserve_bytes = 300_000_000
+flops = 1e12
+bandwidth = 1e10
+watts = 10
+source = "made up"
+"""
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """One Ray for the tests of this file."""
+    with engine(cpus=2, gpus=0, address=None):
+        yield
+
+
+@pytest.fixture
+def shared_ray(ray, monkeypatch):
+    """Every search of a test runs in the Ray of this file."""
+    monkeypatch.setattr(run, "engine", lambda **_: contextlib.nullcontext())
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(make_backbone(tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A store with notes and spaces beside it."""
+    write_notes(tmp_path / "notes.csv", 120)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "card.toml").write_text(TINY_CARD)
+    return tmp_path
+
+
+@pytest.fixture
+def search(lab, shared_ray):
+    """Runs a search and returns its plan and what was encoded."""
+
+    def search(study="lab", *, budget, slots=2, resume=False, on_tick=lambda _: None, **given):
+        settings = {"max_epochs": 2, "card": "none", "max_tokens": 32, **given}
+        request = Request(
+            notes=lab / "notes.csv",
+            study=study,
+            store=lab / "store",
+            resume=resume,
+            given={} if resume else settings,
+            budget=budget,
+            slots=slots,
+        )
+        encoded = []
+        return run_search(prepare(request), silent([], encoded, on_tick)), encoded
+
+    return search
+
+
+def frame(lab, study="lab") -> pd.DataFrame:
+    return trials(study, store=lab / "store")
+
+
+def processes_under(pid: int) -> dict[int, str]:
+    """Command lines of a process's descendants."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rsplit(")")[-1].split()[1]
+            )
+            commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    found, todo = {}, [pid]
+    while todo:
+        above = todo.pop()
+        for child in (c for c, parent in parents.items() if parent == above):
+            found[child] = commands.get(child, "")
+            todo.append(child)
+    return found
+
+
+def workers() -> set[int]:
+    """The processes of our Ray that train."""
+    return {
+        pid for pid, command in processes_under(os.getpid()).items() if "HeadhuntTrain" in command
+    }
+
+
+def test_a_search_meets_its_budget_with_every_model_and_encodes_once(lab, search, encoder):
+    plan, encoded = search(space="all", backbones=(encoder,), budget=Budget(trials=11))
+
+    found = plan.study.trials
+    assert (len(found), plan.short) == (11, False)
+    assert plan.over == "the budget of 11 trials is spent"
+    assert {t.state for t in found} <= {State.COMPLETE, State.PRUNED}
+    assert {t.config.model for t in found} == {
+        *HEADS,
+        "transformer",
+        "moe",
+        *(control.model for control in CONTROLS),
+    }
+    assert [t.role for t in found[:2]] == [Role.CONTROL] * 2
+    assert [e.made for e in encoded] == [True]
+    assert len(list((lab / "store").rglob("features-*/rows.npy"))) == 1
+
+
+def test_warm_workers_train_one_trial_after_the_other_and_the_best_keep_their_weights(lab, search):
+    of_others, seen = workers(), set()
+
+    plan, _ = search(
+        space=f"{lab}/mine.py:small",
+        budget=Budget(trials=10),
+        rungs=False,
+        on_tick=lambda _: seen.update(workers()),
+    )
+
+    # Two at a time; Tune may give up a third that was still starting when a warm one came free.
+    assert 1 <= len(seen - of_others) <= 3
+    networks = [t for t in plan.study.trials if t.role is not Role.CONTROL]
+    assert [t.state for t in networks] == [State.COMPLETE] * 8
+    assert all((plan.study.trial_folder(t.number) / BEST).exists() for t in networks)
+    assert not list(plan.study.folder.rglob(CHECKPOINT))
+    Study.open(lab / "store", "lab").close()  # nobody holds it any more
+
+
+def test_the_same_search_with_one_seed_and_one_slot_gives_the_same_numbers(lab, search, encoder):
+    for study in ("first", "second"):
+        search(study, space="all", backbones=(encoder,), budget=Budget(trials=9), slots=1, seed=4)
+
+    first, second = frame(lab, "first"), frame(lab, "second")
+    same = ["config_hash", "seed", "state", "epochs", *MEASURED]
+    pd.testing.assert_frame_equal(first[same], second[same], check_exact=True)
+
+
+def test_a_trial_whose_worker_is_killed_is_repeated_and_the_search_ends(lab, search):
+    killed = []
+
+    def kill_one(plan):
+        training = [t for t in plan.study.trials if t.state is State.RUNNING and t.number > 2]
+        if not killed and training and (found := workers()):
+            killed.append(found.pop())
+            os.kill(killed[0], signal.SIGKILL)
+
+    plan, _ = search(
+        space=f"{lab}/mine.py:small", budget=Budget(trials=7), rungs=False, on_tick=kill_one
+    )
+
+    assert killed
+    assert [t.state for t in plan.study.trials] == [State.COMPLETE] * 7
+    assert {len(t.reports) for t in plan.study.trials[2:]} == {2}
+
+
+def command(lab, *options, space="small", trials=6):
+    return [
+        *("search", str(lab / "notes.csv"), "--study", "lab", "--store", str(lab / "store")),
+        *("--space", f"{lab}/mine.py:{space}", "--max-epochs", "2", "--max-tokens", "32"),
+        *("--trials", str(trials), *options),
+    ]
+
+
+def invoke(words):
+    return CliRunner().invoke(app, words[1:])
+
+
+def test_what_diverges_or_is_too_large_for_the_card_is_told_so_and_the_search_ends_well(
+    lab, shared_ray
+):
+    result = invoke(command(lab, "--card", f"{lab}/card.toml", "--slots", "1", space="unsound"))
+
+    assert result.exit_code == 0, result.stderr
+    found = frame(lab)
+    failed, infeasible = (found[found["state"] == s] for s in ("failed", "infeasible"))
+    assert len(found) - len(infeasible) == 6
+    assert set(failed["reason"]) == {"diverged: the training loss of epoch 1 is not finite"}
+    assert failed["f1"].isna().all()
+    assert set(infeasible["width"]) == {1024}
+    assert (infeasible["excess_mib"] > 0).all()
+    assert infeasible["f1"].isna().all()
+    assert infeasible["epochs"].eq(0).all()
+
+
+def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_trial(lab, shared_ray):
+    environment = {**os.environ, "COLUMNS": "200"}
+    words = [sys.executable, "-c", "from headhunt.search.cli import main; main()"]
+    with subprocess.Popen(
+        [*words, *command(lab, "--card", "none", trials=40)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        said = []
+        assert process.stderr
+        for line in process.stderr:
+            said.append(line)
+            if re.match(r"trial 2 ", line):
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+                break
+        said += process.stderr
+        assert process.wait(120) == 130, "".join(said)
+        assert process.stdout
+        assert process.stdout.read() == ""
+    assert said[-1].startswith("interrupted: nothing that ended is lost; continue with")
+    assert "Traceback" not in "".join(said)
+    before = frame(lab)
+
+    result = invoke(
+        [
+            *("search", str(lab / "notes.csv"), "--study", "lab", "--store", str(lab / "store")),
+            *("--resume", "--trials", "12"),
+        ]
+    )
+
+    assert result.exit_code == 0, result.stderr
+    after = frame(lab)
+    assert len(after) == after["config_hash"].nunique() == 12
+    assert not (after["state"] == "running").any()
+    ended = before[before["state"] != "running"]
+    same = ["config_hash", "state", "epochs", "ended_at", *MEASURED]
+    pd.testing.assert_frame_equal(ended[same], after.loc[ended.index, same], check_exact=True)
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once():
+    with (
+        pytest.raises(EngineError, match=r"could not be reached at '127.0.0.1:1': .*refused"),
+        engine(cpus=1, gpus=0, address="127.0.0.1:1"),
+    ):
+        pass
+
+
+def silent(plans, encoded, on_tick):
+    return Show(
+        watcher=Watcher(),
+        on_encoding=lambda *_: None,
+        on_encoded=encoded.append,
+        on_plan=lambda plan, _: plans.append(plan),
+        on_tick=lambda: on_tick(plans[0]),
+    )
+
+
+def test_a_second_study_of_the_same_notes_finds_them_encoded(lab, encoder):
+    encoded = []
+    for study in ("first", "second"):
+        settings = {"space": "heads", "backbones": (encoder,), "card": "none", "max_tokens": 32}
+        prepared = prepare(
+            Request(notes=lab / "notes.csv", study=study, store=lab / "store", given=settings)
+        )
+        run._encode(prepared, silent([], encoded, lambda _: None))
+        prepared.study.close()
+
+    assert [e.made for e in encoded] == [True, False]
+
+
+@pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 3, 9)), (("f1", "card-hours"), ())])
+def test_two_objectives_have_no_rungs_and_one_has(lab, objective, rungs):
+    settings = {"space": "scratch", "objective": objective}
+    prepared = prepare(
+        Request(notes=lab / "notes.csv", study="lab", store=lab / "store", given=settings)
+    )
+
+    plan = run._plan(prepared, lambda _: None, silent([], [], lambda _: None), lambda: 0.0)
+
+    assert plan._rungs.epochs == rungs
+    plan.close()
+    prepared.study.close()

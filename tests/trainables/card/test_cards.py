@@ -1,0 +1,121 @@
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headhunt.trainables.card.cards import CARDS, MIB, CardError, gpu_fraction, load_card
+
+P620 = CARDS["p620"]
+SOUND = """
+name = "A card"
+memory_bytes = 4_294_967_296
+reserve_bytes = 300_000_000
+flops = 2e12
+bandwidth = 1e11
+watts = 75
+source = "its data sheet"
+"""
+
+
+def write(folder, text):
+    path = folder / "card.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+# --- which card ------------------------------------------------------------------------------
+
+
+def test_the_default_card_is_the_p620_of_the_data_sheet():
+    card = load_card("p620")
+
+    assert card is not None
+    assert (card.name, card.memory_bytes, card.watts) == ("Quadro P620", 2048 * MIB, 40.0)
+    assert card.flops == pytest.approx(512 * 2 * 1.354e9, rel=0.001)  # cores, FMA, clock
+    assert card.limit_bytes == (2048 - 300) * MIB
+
+
+def test_none_is_no_card():
+    assert load_card("none") is None
+
+
+def test_a_card_file_is_read_as_it_stands(tmp_path):
+    card = load_card(write(tmp_path, SOUND))
+
+    assert card is not None
+    assert (card.name, card.memory_bytes, card.flops) == ("A card", 2**32, 2e12)
+    assert json.loads(json.dumps(card.to_dict()))["source"] == "its data sheet"
+
+
+def test_an_unknown_name_is_told_the_known_ones_and_the_ways_out():
+    with pytest.raises(
+        CardError, match=r"one of \['p620'\], a \.toml file, or 'none'.* got 'a100'"
+    ):
+        load_card("a100")
+
+
+def line(name, value):
+    """The sound file with this field set, or left out."""
+    kept = [text for text in SOUND.splitlines() if not text.startswith(f"{name} =")]
+    return "\n".join([*kept, *([f"{name} = {value}"] if value is not None else [])])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "cannot be read"),
+        (line("watts", None), r"lacks \['watts'\]; it needs \['bandwidth', 'flops'"),
+        ("", r"lacks \['bandwidth', 'flops', 'memory_bytes', 'name', 'reserve_bytes', 'source'"),
+        (line("price", "100"), r"unknown fields \['price'\]"),
+        (line("flops", "0"), r"must be positive numbers.* found wrong: \['flops'\]"),
+        (line("flops", "-1.0"), r"found wrong: \['flops'\]"),
+        (line("flops", "nan"), r"found wrong: \['flops'\]"),
+        (line("bandwidth", "inf"), r"found wrong: \['bandwidth'\]"),
+        (line("watts", "true"), r"found wrong: \['watts'\]"),
+        (line("memory_bytes", '"2 GB"'), r"found wrong: \['memory_bytes'\]"),
+        (line("reserve_bytes", "4_294_967_296"), r"found wrong: \['reserve_bytes'\]"),
+    ],
+)
+def test_a_card_file_that_is_wrong_says_what_and_what_it_needs(tmp_path, text, message):
+    with pytest.raises(CardError, match=message):
+        load_card(write(tmp_path, text))
+
+
+def test_a_card_file_that_does_not_exist_or_is_no_text_cannot_be_read(tmp_path):
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+
+    for name in ("nowhere.toml", "binary.toml"):
+        with pytest.raises(CardError, match=f"{name}' cannot be read"):
+            load_card(str(tmp_path / name))
+
+
+# --- the share of a device -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trials", range(1, 101))
+def test_as_many_trials_share_a_device_as_fit_in_rays_steps_and_not_one_more(trials):
+    share = gpu_fraction(P620, trials * P620.limit_bytes)
+
+    steps = round(share * 10_000)
+    assert share == steps / 10_000  # Ray rounds to 1e-4
+    assert trials * steps <= 10_000 < (trials + 1) * steps
+
+
+@given(mib=st.integers(1, 10_000_000), context_mib=st.integers(0, 1000))
+def test_a_trial_never_shares_a_device_that_could_not_hold_all(mib, context_mib):
+    share = gpu_fraction(P620, mib * MIB, context_mib * MIB)
+
+    together = math.floor(10_000 / round(share * 10_000))
+    assert 1 <= together <= 100
+    assert together == 1 or together * (1748 + context_mib) <= mib
+
+
+def test_each_trial_brings_its_own_context():
+    assert gpu_fraction(P620, 8 * 1024 * MIB) == 0.25
+    assert gpu_fraction(P620, 8 * 1024 * MIB, context_bytes=500 * MIB) == 0.3333
+
+
+def test_a_device_smaller_than_the_card_is_held_by_one_trial():
+    assert gpu_fraction(P620, 1024 * MIB) == 1.0
