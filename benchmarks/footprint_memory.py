@@ -178,7 +178,8 @@ def encoder_config() -> CamembertConfig:
 def footprinter() -> Footprinter:
     """Footprints for a corpus whose notes are all as long as they may be."""
     workload = Workload(np.full(4 * NOTES, TOKENS), np.arange(2 * NOTES), np.arange(NOTES))
-    shape = BackboneShape("small", ENCODER["width"], lambda: empty_encoder(encoder_config()))
+    width = ENCODER["width"]
+    shape = BackboneShape("small", width, TOKENS, lambda: empty_encoder(encoder_config()))
     return Footprinter(
         CARDS["p620"],
         classes=CLASSES,

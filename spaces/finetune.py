@@ -14,7 +14,7 @@ from .configs import HeadConfig, Mode, Optimisation, Optimiser, Pooling
 from .heads import HEADS
 
 TRAINED_MODES = (Mode.LAST_K, Mode.FULL, Mode.LORA)
-EFFECTIVE_BATCHES = (8, 16, 32)  # notes a step, whatever of them is in memory at once
+EFFECTIVE_BATCHES = (8, 16, 32)  # notes a step, about: as whole micro-batches make them up
 LAST_LAYERS = (1, 2, 4)
 # Peak rates. AdamW's around what BERT's and LoRA's authors used; SGD's steps are not normalised,
 # and Adafactor's are a share of a matrix's own size (0.04 a number in a BERT), hence far larger.
@@ -53,7 +53,6 @@ def finetuned_references(
     *, backbones: Sequence[str], batch_limit: int, layers: int
 ) -> tuple[dict[str, Any], ...]:
     """Where a search starts: the linear head in each mode. LoRA's is the study's LoRA arm."""
-    notes = batch_sizes_in_memory(batch_limit)[-1]
     shared: dict[str, Any] = {
         "model": "linear",
         **({"backbone": backbones[0]} if len(backbones) > 1 else {}),
@@ -63,8 +62,8 @@ def finetuned_references(
         "optimiser": Optimiser.ADAMW.value,
         "tuned_weight_decay": 0.01,
         "tuned_warmup_share": 0.1,
-        "tuned_batch_size": notes,
-        "effective_batch": max(notes, EFFECTIVE_BATCHES[0]),
+        "tuned_batch_size": batch_limit,
+        "effective_batch": min(n for n in effective_batches(batch_limit) if n >= batch_limit),
         "tuned_class_weights": False,
     }
     return (
@@ -80,12 +79,21 @@ def finetuned_references(
 
 
 def batch_sizes_in_memory(limit: int) -> list[int]:
-    """Powers of two up to the limit, from one note: the smallest are what fits.
+    """The limit and its halves, down to one note: the smallest are what fits.
 
     >>> batch_sizes_in_memory(8), batch_sizes_in_memory(6)
-    ([1, 2, 4, 8], [1, 2, 4])
+    ([1, 2, 4, 8], [1, 3, 6])
     """
-    return [2**power for power in range(limit.bit_length())]
+    return [limit >> halvings for halvings in reversed(range(limit.bit_length()))]
+
+
+def effective_batches(limit: int) -> list[int]:
+    """Notes a step that a search tries; the limit too, where it allows more than any.
+
+    >>> effective_batches(8), effective_batches(64)
+    ([8, 16, 32], [8, 16, 32, 64])
+    """
+    return sorted({*EFFECTIVE_BATCHES, max(limit, *EFFECTIVE_BATCHES)})
 
 
 def last_layers(layers: int) -> list[int]:
@@ -107,8 +115,9 @@ def _suggest_optimisation(trial: BaseTrial, mode: Mode, batch_limit: int) -> Opt
     name = f"{optimiser.value}_learning_rate"
     if mode is Mode.LORA:  # a parameter of its own: one name has one range
         low, high, name = LORA_FACTOR * low, LORA_FACTOR * high, f"lora_{name}"
-    batch_size = trial.suggest_categorical("tuned_batch_size", batch_sizes_in_memory(batch_limit))
-    effective = trial.suggest_categorical("effective_batch", list(EFFECTIVE_BATCHES))
+    in_memory = trial.suggest_categorical("tuned_batch_size", batch_sizes_in_memory(batch_limit))
+    effective = trial.suggest_categorical("effective_batch", effective_batches(batch_limit))
+    batch_size = min(in_memory, effective)
     return Optimisation(
         learning_rate=trial.suggest_float(name, low, high, log=True),
         weight_decay=trial.suggest_float("tuned_weight_decay", 1e-4, 1e-1, log=True),
@@ -116,5 +125,5 @@ def _suggest_optimisation(trial: BaseTrial, mode: Mode, batch_limit: int) -> Opt
         batch_size=batch_size,
         class_weights=trial.suggest_categorical("tuned_class_weights", [False, True]),
         optimiser=optimiser,
-        accumulation=max(1, effective // batch_size),
+        accumulation=round(effective / batch_size),
     )

@@ -11,6 +11,7 @@ from headhunt.spaces.configs import (
     HeadConfig,
     Mode,
     Optimisation,
+    Optimiser,
     Pooling,
     ScratchConfig,
     backbone_label,
@@ -30,6 +31,7 @@ from headhunt.spaces.heads import (
 SHARES = st.floats(0, 1, exclude_max=True)
 RATES = st.floats(1e-8, 1)
 SIZES = st.integers(0, 10**6)
+COUNTS = st.integers(1, 10**6)
 HEAD_SETTINGS = st.one_of(
     st.builds(LinearHead),
     st.builds(
@@ -49,17 +51,30 @@ OPTIMISATIONS = st.builds(
     learning_rate=RATES,
     weight_decay=RATES,
     warmup_share=SHARES,
-    batch_size=SIZES,
+    batch_size=COUNTS,
     class_weights=st.booleans(),
+    optimiser=st.sampled_from(Optimiser),
+    accumulation=st.one_of(st.just(1), COUNTS),  # its default, often: it is not stored
 )
+MODES = {  # what each mode reads
+    Mode.FROZEN: {},
+    Mode.LAST_K: {"last_k": COUNTS, "checkpointing": st.booleans()},
+    Mode.FULL: {"checkpointing": st.booleans()},
+    Mode.LORA: {"lora_rank": COUNTS, "lora_alpha": COUNTS, "checkpointing": st.booleans()},
+}
 CONFIGS = st.one_of(
-    st.builds(
-        HeadConfig,
-        backbone=st.text(min_size=1),
-        head=HEAD_SETTINGS,
-        pooling=st.sampled_from(Pooling),
-        dropout=SHARES,
-        optimisation=OPTIMISATIONS,
+    *(
+        st.builds(
+            HeadConfig,
+            backbone=st.text(min_size=1),
+            mode=st.just(mode),
+            head=HEAD_SETTINGS,
+            pooling=st.sampled_from(Pooling),
+            dropout=SHARES,
+            optimisation=OPTIMISATIONS,
+            **read,
+        )
+        for mode, read in MODES.items()
     ),
     st.builds(
         ScratchConfig,
@@ -94,6 +109,10 @@ def test_a_config_goes_to_json_and_back_unchanged(config):
     assert config_hash(back) == config_hash(config)
 
 
+def test_every_mode_has_a_strategy_here():
+    assert MODES.keys() == {*Mode}
+
+
 def test_every_head_has_a_strategy_here():
     assert {choice.settings for choice in HEADS.values()} == {
         AdapterHead,
@@ -110,6 +129,7 @@ def test_names_come_back_as_the_enumerations_that_they_are():
     assert isinstance(back, HeadConfig)
     assert back.pooling is Pooling.MEAN
     assert back.mode is Mode.FROZEN
+    assert back.optimisation.optimiser is Optimiser.ADAMW
 
 
 def test_reading_a_config_leaves_the_stored_one_as_it_was():
