@@ -46,7 +46,7 @@ def unsound(trial):
 """
 TINY_CARD = """
 name = "tiny"
-memory_bytes = 330_000_000
+memory_bytes = 400_000_000
 reserve_bytes = 300_000_000
 flops = 1e12
 bandwidth = 1e10

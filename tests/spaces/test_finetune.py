@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -27,6 +29,23 @@ def test_a_step_has_an_effective_batch_whatever_fits_in_memory(configs):
     effective = {c.optimisation.batch_size * c.optimisation.accumulation for c in configs}
     assert effective == set(EFFECTIVE_BATCHES)
     assert {c.optimisation.batch_size for c in configs} == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("limit", [3, 6, 12, 64])
+def test_a_limit_that_is_no_choice_of_a_step_is_reached_and_never_passed(limit):
+    space = SPACES["finetune"](replace(OPTIONS, batch_limit=limit))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    for _ in range(100):
+        trial = study.ask()
+        optimisation = space.suggest(trial).optimisation
+        notes = optimisation.batch_size * optimisation.accumulation
+        assert optimisation.batch_size <= min(limit, trial.params["effective_batch"])
+        # No other number of whole micro-batches comes nearer.
+        assert 2 * abs(notes - trial.params["effective_batch"]) <= optimisation.batch_size
+    for reference in space.references:
+        config = space.suggest(optuna.trial.FixedTrial(dict(reference)))
+        assert config.optimisation.batch_size == limit
 
 
 def test_references_are_whole_points_of_the_space():

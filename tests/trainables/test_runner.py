@@ -282,12 +282,12 @@ def test_the_best_weights_are_those_of_the_best_epoch(config, small_corpus, mate
 
 def test_the_best_weights_give_the_score_again(small_corpus, materials):
     reports = [s.report for s in run(HEAD, small_corpus, materials) if s.report]
-    build, inputs, _ = runner.network_of(HEAD, small_corpus, materials)
-    model = build().eval()
+    network = runner.network_of(HEAD, small_corpus, materials)
+    model = network.build().eval()
     model.load_state_dict(load_file(folder_of(materials) / BEST))
     validation = small_corpus.indices(Part.VALIDATION)
 
-    states, mask = inputs.batch(validation, CPU)
+    states, mask = network.inputs.batch(validation, CPU)
     predicted = model(states, mask).logits.argmax(dim=1).numpy()
 
     best = best_report(reports)

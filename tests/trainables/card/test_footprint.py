@@ -1,11 +1,10 @@
-"""The footprint against arithmetic by hand; its peak beside the truth is in `test_footprint_truth`."""
+"""The footprint against arithmetic by hand; against the allocator: `test_footprint_truth`."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +27,12 @@ from headhunt.spaces.heads import (
 )
 from headhunt.trainables.card import footprint
 from headhunt.trainables.card.cards import CARDS, MIB
-from headhunt.trainables.card.footprint import BackboneShape, Footprinter, Workload
+from headhunt.trainables.card.footprint import (
+    WORKSPACE_BYTES,
+    BackboneShape,
+    Footprinter,
+    Workload,
+)
 from headhunt.trainables.card.trace import Rates, trace_inference
 from headhunt.trainables.models.classifier import HeadModel
 from headhunt.trainables.models.scratch import ScratchModel
@@ -117,7 +121,8 @@ def test_the_optimisers_state_is_counted():
 
     found = found_of(config, tokens=4, batch_limit=1)
 
-    assert found.peak_bytes >= 4 * 4 * found.trainable_parameters  # weight, gradient, two moments
+    # Weight, gradient, two moments.
+    assert found.peak_bytes - WORKSPACE_BYTES >= 4 * 4 * found.trainable_parameters
 
 
 def test_a_frozen_encoder_of_the_size_of_bert_base_takes_about_530_mib_at_8_notes_of_256_tokens():
@@ -137,7 +142,8 @@ def test_a_frozen_encoder_of_the_size_of_bert_base_takes_about_530_mib_at_8_note
 def test_a_larger_validation_batch_than_the_training_batch_is_counted():
     config = replace(HEAD, optimisation=Optimisation(batch_size=1))
 
-    small, large = (found_of(config, batch_limit=n).peak_bytes for n in (1, 64))
+    peaks = (found_of(config, batch_limit=n).peak_bytes for n in (1, 64))
+    small, large = (peak - WORKSPACE_BYTES for peak in peaks)
 
     assert large > 5 * small
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from benchmarks.footprint_memory import BOUND, compare_one, configs, footprinter
+from benchmarks.footprint_memory import (
+    BOUND,
+    compare_one,
+    configs,
+    footprinter,
+    measured_encoding,
+)
 from headhunt.trainables.card.footprint import WORKSPACE_BYTES
 
 CASES = dict(configs())
@@ -15,7 +21,7 @@ def footprint_of(name):
 
 
 CHOSEN = [
-    "frozen, Linear()",
+    *(name for name in CASES if name.startswith("frozen, ")),  # all heads and poolings
     "moe, width 32, adamw",
     "transformer, width 128, adamw",
     "last_k of 1, checkpointing",
@@ -30,6 +36,12 @@ def test_the_estimate_is_within_two_percent_of_what_was_allocated(name):
     compared = compare_one(name, CASES[name])
 
     assert abs(compared.error) < BOUND, compared
+
+
+def test_encoding_is_within_two_percent_of_what_was_allocated_too():
+    estimated = footprint_of("frozen, Linear()").encoding_bytes
+
+    assert estimated == pytest.approx(measured_encoding(), rel=BOUND)
 
 
 def test_parts_add_up_to_the_peak():
