@@ -236,3 +236,16 @@ def test_a_whole_number_where_a_float_stands_does_not_change_the_hash():
     whole, real = ScratchConfig(dropout=0), ScratchConfig(dropout=0.0)
 
     assert config_hash(whole) == config_hash(real)
+
+
+def test_what_came_later_is_stored_where_it_says_something_and_whole_numbers_stay_whole():
+    settings = {"optimiser": Optimiser.SGD, "accumulation": 4}
+    whole = replace(HEAD, optimisation=Optimisation(learning_rate=1, weight_decay=0, **settings))
+    real = replace(HEAD, optimisation=Optimisation(learning_rate=1.0, weight_decay=0.0, **settings))
+    stored = config_to_dict(whole)
+
+    assert config_hash(whole) == config_hash(real)
+    assert json.dumps(stored["optimisation"]["accumulation"]) == "4"
+    assert json.dumps(stored["optimisation"]["optimiser"]) == '"sgd"'
+    assert not {"optimiser", "accumulation"} & config_to_dict(HEAD)["optimisation"].keys()
+    assert not {"last_k", "lora_rank", "lora_alpha", "checkpointing"} & stored.keys()
