@@ -160,7 +160,6 @@ def test_all_that_is_wrong_is_said_at_once(request_of, notes):
         "--seed must be in [0, 2**31); got -1",
         "--precision is auto, fp32 or bf16; got 'fp8'",
         "--objective is f1 or f1,card-hours; got 'accuracy'",
-        "--objective must have f1 in it",
         "--trials must be a positive number; got 0",
         "--card-hours must be a positive number; got -1.0",
         "--wall-hours must be a positive number; got nan",
@@ -417,3 +416,9 @@ def test_an_empty_column_name_has_the_column_ignored(request_of):
     prepared.study.close()
 
     assert prepared.corpus.patients is None
+
+
+def test_card_hours_alone_are_no_objective(request_of):
+    said = problems(request_of(objective=("card-hours",)))
+
+    assert [problem for problem in said if "--objective must have f1 in it" in problem]
