@@ -211,7 +211,7 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
             f"--objective is f1 or f1,card-hours; got {','.join(settings.objective)!r}",
         ),
         (
-            "f1" in settings.objective,
+            bool(unknown) or "f1" in settings.objective,
             "--objective must have f1 in it: card hours alone are least for a model that learns "
             "nothing",
         ),

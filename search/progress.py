@@ -38,7 +38,8 @@ class ProgressView:
         self._tasks: dict[str, object] = {}
         self._said: dict[str, int] = {}
         self._plan: Plan | None = None
-        self._began, self._drawn = time.monotonic(), 0.0
+        self._opened = self._began = time.monotonic()
+        self._drawn = 0.0
         self._started_before = 0
 
     @property
@@ -65,8 +66,8 @@ class ProgressView:
 
     @property
     def seconds(self) -> float:
-        """Since the trials began."""
-        return time.monotonic() - self._began
+        """Since the view was made: encoding and start included."""
+        return time.monotonic() - self._opened
 
     def say(self, line: str) -> None:
         """One line that stays."""

@@ -20,7 +20,7 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | baselines | all | FILE.py:FUNCTION  [default: heads]",
+            help="heads | scratch | baselines | all | FILE.py:FUNCTION (default: heads)",
             show_default=False,
         ),
     ] = None,
@@ -34,16 +34,16 @@ def search(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="f1 | f1,card-hours  [default: f1]", show_default=False),
+        typer.Option(help="f1 | f1,card-hours (default: f1)", show_default=False),
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="tpe | random | gp | cmaes | nsga2  [default: tpe]", show_default=False),
+        typer.Option(help="tpe | random | gp | cmaes | nsga2 (default: tpe)", show_default=False),
     ] = None,
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Budget: trials that start.  [default: 40, if no budget is named]",
+            help="Budget: trials that start. (default: 40, if no budget is named)",
             show_default=False,
         ),
     ] = None,
@@ -63,12 +63,12 @@ def search(
     ] = None,
     card: Annotated[
         str | None,
-        typer.Option(help="p620 | FILE.toml | none  [default: p620]", show_default=False),
+        typer.Option(help="p620 | FILE.toml | none (default: p620)", show_default=False),
     ] = None,
     slots: Annotated[
         int | None,
         typer.Option(
-            help="Trials at a time.  [default: what the GPUs hold, or the CPUs]",
+            help="Trials at a time. (default: what the GPUs hold, or the CPUs)",
             show_default=False,
         ),
     ] = None,
@@ -78,19 +78,19 @@ def search(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of split, trials and sampler.  [default: 0]", show_default=False),
+        typer.Option(help="Of split, trials and sampler. (default: 0)", show_default=False),
     ] = None,
     max_epochs: Annotated[
         int | None,
         typer.Option(
-            help="Epochs of a trial at most, and the length of its schedule.  [default: 10]",
+            help="Epochs of a trial at most, and the length of its schedule. (default: 10)",
             show_default=False,
         ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without a better F1 after which a trial ends; 0: never.  [default: 4]",
+            help="Epochs without a better F1 after which a trial ends; 0: never. (default: 4)",
             show_default=False,
         ),
     ] = None,
@@ -98,49 +98,49 @@ def search(
         bool | None,
         typer.Option(
             "--rungs/--no-rungs",
-            help="Stop weak trials at epochs 1, 3, 9, ...  [default: rungs]",
+            help="Stop weak trials at epochs 1, 3, 9, ... (default: rungs)",
             show_default=False,
         ),
     ] = None,
     batch_limit: Annotated[
         int | None,
-        typer.Option(help="Notes in a batch at most.  [default: 8]", show_default=False),
+        typer.Option(help="Notes in a batch at most. (default: 8)", show_default=False),
     ] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option(help="Tokens of a note at most.  [default: 256]", show_default=False),
+        typer.Option(help="Tokens of a note at most. (default: 256)", show_default=False),
     ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Of the encoding: auto | fp32 | bf16.  [default: auto]", show_default=False
+            help="Of the encoding: auto | fp32 | bf16. (default: auto)", show_default=False
         ),
     ] = None,
     conflicting: Annotated[
         str | None,
         typer.Option(
-            help="Same texts with other labels: keep | drop.  [default: keep]", show_default=False
+            help="Same texts with other labels: keep | drop. (default: keep)", show_default=False
         ),
     ] = None,
     train_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the training notes to use, in (0, 1].  [default: 1]", show_default=False
+            help="Share of the training notes to use, in (0, 1]. (default: 1)", show_default=False
         ),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="[default: text]", show_default=False)
+        str | None, typer.Option(help="(default: text)", show_default=False)
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="[default: label]", show_default=False)
+        str | None, typer.Option(help="(default: label)", show_default=False)
     ] = None,
     patient_column: Annotated[
         str | None,
-        typer.Option(help="'' for none.  [default: patient_id, if there]", show_default=False),
+        typer.Option(help="'' for none. (default: patient_id, if there)", show_default=False),
     ] = None,
     split_column: Annotated[
         str | None,
-        typer.Option(help="'' for none.  [default: split, if there]", show_default=False),
+        typer.Option(help="'' for none. (default: split, if there)", show_default=False),
     ] = None,
     store: Annotated[
         Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")

@@ -58,6 +58,9 @@ def status(
     if held:
         typer.echo(f"it is being searched by {held}")
     elif running:
-        typer.echo(f"nobody searches it: --resume continues its {running} unfinished trials")
+        typer.echo(
+            f"nobody searches it: --resume continues its {running} unfinished "
+            + ("trial" if running == 1 else "trials")
+        )
     else:
         typer.echo("nobody searches it")

@@ -281,7 +281,7 @@ def test_status_of_a_study_that_nobody_searches_says_how_to_go_on(lab, searched)
 
     lines = invoke("status", "lab").stdout.splitlines()
 
-    assert lines[-1] == "nobody searches it: --resume continues its 1 unfinished trials"
+    assert lines[-1] == "nobody searches it: --resume continues its 1 unfinished trial"
     Study.open(lab / "store", "lab").close()  # asking has not taken it
 
 
