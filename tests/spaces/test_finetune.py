@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from headhunt.spaces.catalogue import SPACES, SpaceOptions
-from headhunt.spaces.configs import Mode
+from headhunt.spaces.configs import HeadConfig, Mode
 from headhunt.spaces.finetune import EFFECTIVE_BATCHES, TRAINED_MODES
 
 OPTIONS = SpaceOptions(backbones=("some/encoder",), batch_limit=8, layers=3)
@@ -38,13 +38,16 @@ def test_a_limit_that_is_no_choice_of_a_step_is_reached_and_never_passed(limit):
 
     for _ in range(100):
         trial = study.ask()
-        optimisation = space.suggest(trial).optimisation
+        suggested = space.suggest(trial)
+        assert isinstance(suggested, HeadConfig)
+        optimisation = suggested.optimisation
         notes = optimisation.batch_size * optimisation.accumulation
         assert optimisation.batch_size <= min(limit, trial.params["effective_batch"])
         # No other number of whole micro-batches comes nearer.
         assert 2 * abs(notes - trial.params["effective_batch"]) <= optimisation.batch_size
     for reference in space.references:
         config = space.suggest(optuna.trial.FixedTrial(dict(reference)))
+        assert isinstance(config, HeadConfig)
         assert config.optimisation.batch_size == limit
 
 
