@@ -20,7 +20,7 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | baselines | all | FILE.py:FUNCTION (default: heads)",
+            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION (default: heads)",
             show_default=False,
         ),
     ] = None,
