@@ -1,16 +1,21 @@
 """The cards that a search may emulate: data, with the source of each number.
 
-A card file is TOML with the same fields. Rates are peaks; what of them is attained is a named
-constant of the cost model.
+A card file is TOML with the same fields. Rates are peaks, and a share of them is attained; in the
+file of a calibrated device they are what was measured, and the shares are 1.
 """
 
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 MIB = 1024**2
+
+FLOPS_SHARE = 0.7
+BANDWIDTH_SHARE = 0.7
+LAUNCH_SECONDS = 8e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,12 @@ class Card:
     bandwidth: float  # bytes a second, peak
     watts: float  # board power
     source: str  # of these numbers
+    flops_share: float = FLOPS_SHARE  # of the peak rate that matrix products attain
+    bandwidth_share: float = BANDWIDTH_SHARE  # of the peak that other operations attain
+    launch_seconds: float = LAUNCH_SECONDS  # of one operation, from Python to the device
+    # Elements a second of operations that neither rate explains, by PyTorch's name: measured on a
+    # calibrated device, empty where only a data sheet is known.
+    element_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def limit_bytes(self) -> int:

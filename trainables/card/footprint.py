@@ -30,7 +30,8 @@ from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from ..training.loop import optimiser_steps
 from .cards import MIB, Card
-from .trace import Inputs, Rates, TrainingTrace, trace_inference, trace_training
+from .cost import Work, preparation
+from .trace import Inputs, TrainingTrace, trace_inference, trace_training
 
 # cuBLAS takes its workspace from PyTorch's allocator, so under the cap: 8 x 4 MiB by the setting
 # that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
@@ -88,7 +89,6 @@ class Footprinter:
         self._scratch_workload = scratch_workload
         self._shape_of = lru_cache(maxsize=4096)(self._trace_shape)
         self._encoding_of = lru_cache(maxsize=None)(self._trace_encoding)
-        self._rates = Rates(card.flops, card.bandwidth)
 
     def __call__(self, config: Config) -> Footprint | None:
         """The config's footprint; None for a baseline."""
@@ -115,7 +115,7 @@ class Footprinter:
             step_flops=step.flops,
             step_bytes=step.moved_bytes,
             epoch_seconds=_sum_over(training, workload.lengths, shape.training_cost)
-            + updates * trace.update.seconds
+            + updates * shape.update_seconds
             + _sum_over(validation, workload.lengths, shape.validation_cost),
             encoding_seconds=encoding.seconds,
             parameter_bytes=memory.parameters,
@@ -167,12 +167,28 @@ class Footprinter:
             config.optimisation,
             tokens=longest,
             other_tokens=shorter,
-            rates=self._rates,
         )
-        curve = _parabola(lengths, [*trace.other_lengths, trace.micro_batch.seconds])
+        micro_batches = [
+            work.plus(self._preparation(config, config.optimisation.batch_size, tokens))
+            for work, tokens in zip([*trace.other_lengths, trace.micro_batch], lengths, strict=True)
+        ]
+        curve = _parabola(lengths, [work.seconds(self.card) for work in micro_batches])
+        validation = trace.validation.plus(self._preparation(config, self.batch_limit, longest))
         # A forward pass grows with the length as the whole micro-batch does.
-        validation = curve * (trace.validation.seconds / trace.micro_batch.seconds)
-        return _Shape(trace, training_cost=curve, validation_cost=validation)
+        share = validation.seconds(self.card) / micro_batches[-1].seconds(self.card)
+        return _Shape(
+            trace,
+            training_cost=curve,
+            validation_cost=curve * share,
+            update_seconds=trace.update.seconds(self.card),
+        )
+
+    def _preparation(self, config: HeadConfig | ScratchConfig, notes: int, tokens: int) -> Work:
+        """Of a batch: half-precision states or small numbers become single or large ones."""
+        if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
+            width = self._backbones[config.backbone].width
+            return preparation(notes, 2 * width * tokens, 4 * width * tokens)
+        return preparation(notes, 4 * tokens, 8 * tokens)
 
     def _trace_encoding(self, backbone: str) -> "_Encoding":
         workload = self._backbone_workloads[backbone]
@@ -190,12 +206,12 @@ class Footprinter:
             batch,
             tokens=longest,
             other_tokens=shorter,
-            rates=self._rates,
         )
         everything = evaluation_batches(
             np.arange(len(workload.lengths)), workload.lengths, batch_size=ENCODING_NOTES
         )
-        curve = _parabola(lengths, [*trace.other_lengths, trace.cost.seconds])
+        works = [*trace.other_lengths, trace.work]
+        curve = _parabola(lengths, [work.seconds(self.card) for work in works])
         return _Encoding(
             peak_bytes=trace.memory.peak,
             parameters=trace.parameters,
@@ -208,6 +224,7 @@ class _Shape:
     trace: TrainingTrace
     training_cost: np.ndarray  # polynomial: padded tokens of a note -> seconds a micro-batch
     validation_cost: np.ndarray
+    update_seconds: float  # of one update of the weights
 
 
 @dataclass(frozen=True, slots=True)
