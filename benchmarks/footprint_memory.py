@@ -34,7 +34,7 @@ from headhunt.spaces.heads import (
     TinyAttentionHead,
 )
 from headhunt.trainables.assignment import TrainingSettings
-from headhunt.trainables.card.cards import CARDS, MIB
+from headhunt.trainables.card.cards import CARDS, MIB, Card
 from headhunt.trainables.card.footprint import BackboneShape, Footprinter, Workload
 from headhunt.trainables.models.backbones import empty_encoder
 from headhunt.trainables.models.classifier import HeadModel
@@ -175,19 +175,21 @@ def encoder_config() -> CamembertConfig:
     )
 
 
-def footprinter() -> Footprinter:
-    """Footprints for a corpus whose notes are all as long as they may be."""
-    workload = Workload(np.full(4 * NOTES, TOKENS), np.arange(2 * NOTES), np.arange(NOTES))
+def footprinter(card: Card = CARDS["p620"], workload: Workload | None = None) -> Footprinter:
+    """Footprints for a corpus; by default one whose notes are all as long as they may be."""
+    if workload is None:
+        workload = Workload(np.full(4 * NOTES, TOKENS), np.arange(2 * NOTES), np.arange(NOTES))
+    known = workload
     width = ENCODER["width"]
     shape = BackboneShape("small", width, TOKENS, lambda: empty_encoder(encoder_config()))
     return Footprinter(
-        CARDS["p620"],
+        card,
         classes=CLASSES,
         max_tokens=TOKENS,
         batch_limit=NOTES,
         backbones={"small": shape},
-        backbone_workloads={"small": workload},
-        scratch_workload=lambda vocabulary: (workload, vocabulary),
+        backbone_workloads={"small": known},
+        scratch_workload=lambda vocabulary: (known, vocabulary),
     )
 
 
@@ -211,7 +213,7 @@ def measured_training(config: HeadConfig | ScratchConfig) -> int:
 
     def run() -> Iterator[object]:
         return train(
-            lambda: _network(config),
+            lambda: network_of(config),
             task,
             config.optimisation,
             settings,
@@ -236,7 +238,7 @@ def measured_encoding() -> int:
     return _peak(run)
 
 
-def _network(config: HeadConfig | ScratchConfig) -> nn.Module:
+def network_of(config: HeadConfig | ScratchConfig) -> nn.Module:
     if isinstance(config, ScratchConfig):
         return ScratchModel(config, VOCABULARY, CLASSES, TOKENS)
     if config.mode is Mode.FROZEN:

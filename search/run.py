@@ -15,12 +15,7 @@ from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import (
-    empty_encoder,
-    load_backbone,
-    load_config,
-    position_limit,
-)
+from ..trainables.models.backbones import load_backbone, load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
 from ..trainables.notes.features import encode_features, token_lengths
@@ -169,7 +164,7 @@ def _encode(
 
     shapes, workloads = {}, {}
     for name in settings.backbones:
-        shapes[name] = _shape(name)
+        shapes[name] = BackboneShape.of(name, load_config(name))
         lengths = token_lengths(corpus, name, settings.max_tokens)
         workloads[name] = Workload(lengths, training, validation)
     footprinter = None
@@ -225,10 +220,3 @@ def _no_footprint(config: Config) -> Footprint | None:
     """Without a card nothing is modelled."""
     del config
     return None
-
-
-def _shape(name: str) -> BackboneShape:
-    """A backbone from its configuration alone."""
-    config = load_config(name)
-    limit = position_limit(config)
-    return BackboneShape(name, config.hidden_size, limit, lambda: empty_encoder(config))

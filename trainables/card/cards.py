@@ -13,6 +13,9 @@ from typing import Any
 
 MIB = 1024**2
 
+# What of a data sheet's peaks a training step attains, and what starting an operation costs.
+# Assumptions, the same for all cards and models: large FP32 products reach more than this share,
+# small ones less, and streaming kernels 70 to 90 %. `headhunt footprint --calibrate` measures them.
 FLOPS_SHARE = 0.7
 BANDWIDTH_SHARE = 0.7
 LAUNCH_SECONDS = 8e-6
@@ -20,7 +23,7 @@ LAUNCH_SECONDS = 8e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A GPU as its data sheet has it."""
+    """A GPU as its data sheet has it, or a device as it was measured."""
 
     name: str
     memory_bytes: int  # on the board
@@ -46,17 +49,44 @@ class Card:
         return asdict(self)
 
 
+# A CUDA context takes 100 to 300 MB: the careful end on a small card, where it counts, and more on
+# a data-centre one, whose context holds more multiprocessors.
+SMALL_RESERVE, LARGE_RESERVE = 300 * MIB, 600 * MIB
+
+
+def _gpu(
+    name: str, gibibytes: float, tflops: float, gbytes: float, watts: float, source: str
+) -> Card:
+    """A line of the table: memory in GiB, peak FP32 in TFLOP/s, bandwidth in GB/s, board power."""
+    memory = int(gibibytes * 1024) * MIB
+    return Card(
+        name=name,
+        memory_bytes=memory,
+        reserve_bytes=SMALL_RESERVE if gibibytes <= 16 else LARGE_RESERVE,
+        flops=tflops * 1e12,
+        bandwidth=gbytes * 1e9,
+        watts=watts,
+        source=source,
+    )
+
+
 CARDS = {
-    "p620": Card(
-        name="Quadro P620",
-        memory_bytes=2048 * MIB,
-        reserve_bytes=300 * MIB,  # a CUDA context takes 100-300 MB: the careful end
-        flops=1.386e12,
-        bandwidth=80.13e9,
-        watts=40.0,
-        source="NVIDIA data sheet: GP107, 512 cores, 2 GB GDDR5",
+    "p620": _gpu(
+        "Quadro P620", 2, 1.386, 80.13, 40, "NVIDIA data sheet: GP107, 512 cores, 2 GB GDDR5"
     ),
+    "gtx1050ti": _gpu(
+        "GeForce GTX 1050 Ti", 4, 2.138, 112.1, 75, "TechPowerUp: GP107, 768 cores at 1,392 MHz"
+    ),
+    "t4": _gpu(
+        "Tesla T4", 15, 8.141, 320, 70, "NVIDIA data sheet; of 16 GB, 15 GiB are left under ECC"
+    ),
+    "rtx3060": _gpu(
+        "GeForce RTX 3060", 12, 12.74, 360, 170, "TechPowerUp: GA106, 192 bit at 15 Gbit/s"
+    ),
+    "a100": _gpu("A100 PCIe 40 GB", 40, 19.5, 1555, 250, "NVIDIA A100 data sheet: FP32, no TF32"),
+    "h200": _gpu("H200 SXM", 139, 67, 4800, 700, "NVIDIA H200 data sheet: 141 GB, FP32, no TF32"),
 }
+AUTO, NONE = "auto", "none"
 
 
 class CardError(ValueError):
@@ -64,28 +94,39 @@ class CardError(ValueError):
 
 
 def load_card(name: str) -> Card | None:
-    """The card of this name or TOML file; None for `none`.
+    """The card of this name or TOML file; the device here for `auto`; None for `none`.
 
     Raises:
-        CardError: no such card, or a file with missing, unknown or impossible fields.
+        CardError: no such card, a file with missing, unknown or impossible fields, or no device.
     """
-    if name == "none":
+    if name == NONE:
         return None
+    if name == AUTO:
+        from .calibration import real_card
+
+        return real_card()
     if name in CARDS:
         return CARDS[name]
     path = Path(name)
     if path.suffix != ".toml":
         raise CardError(
-            f"a card is one of {sorted(CARDS)}, a .toml file, or 'none' for no emulation; "
-            f"got {name!r}"
+            f"a card is one of {sorted(CARDS)}, a .toml file, {AUTO!r} for the GPU of this "
+            f"machine, or {NONE!r} for no emulation; got {name!r}"
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"the card file {name!r} cannot be read: {error}") from error
+    return _checked(values, name)
+
+
+def _checked(values: dict[str, Any], name: str) -> Card:
     wanted = {f.name for f in fields(Card)}
-    if missing := sorted(wanted - values.keys()):
-        raise CardError(f"the card file {name!r} lacks {missing}; it needs {sorted(wanted)}")
+    needed = {
+        f.name for f in fields(Card) if f.default is MISSING and f.default_factory is MISSING
+    }
+    if missing := sorted(needed - values.keys()):
+        raise CardError(f"the card file {name!r} lacks {missing}; it needs {sorted(needed)}")
     if unknown := sorted(values.keys() - wanted):
         raise CardError(f"the card file {name!r} has unknown fields {unknown}")
     numbers = ("memory_bytes", "reserve_bytes", "flops", "bandwidth", "watts")
@@ -95,12 +136,43 @@ def load_card(name: str) -> Card | None:
             f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, and the "
             f"reserve smaller than the memory; found wrong: {bad or ['reserve_bytes']}"
         )
+    shares = [n for n in ("flops_share", "bandwidth_share") if not _is_share(values.get(n, 1))]
+    rates = values.get("element_rates", {})
+    if not isinstance(rates, dict) or not all(map(_is_positive, rates.values())):
+        shares.append("element_rates")
+    if not _is_positive(values.get("launch_seconds", 1)):
+        shares.append("launch_seconds")
+    if shares:
+        raise CardError(
+            f"the card file {name!r}: shares lie in (0, 1], launch_seconds and each of "
+            f"element_rates are positive; found wrong: {shares}"
+        )
     return Card(**values)
+
+
+def card_toml(card: Card) -> str:
+    """The card as a file that `load_card` reads."""
+    plain = card.to_dict()
+    rates = plain.pop("element_rates")
+    lines = [f"{name} = {_toml(value)}" for name, value in plain.items()]
+    lines += ["", "[element_rates]  # elements a second"]
+    return "\n".join([*lines, *(f"{name} = {rate:.4g}" for name, rate in rates.items()), ""])
+
+
+def _toml(value: str | float) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        return f'"{escaped}"'
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _is_positive(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 < value < math.inf
+
+
+def _is_share(value: Any) -> bool:
+    return _is_positive(value) and value <= 1
 
 
 def gpu_fraction(card: Card, device_bytes: int, context_bytes: int = 0) -> float:

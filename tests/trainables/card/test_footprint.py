@@ -33,13 +33,12 @@ from headhunt.trainables.card.footprint import (
     Footprinter,
     Workload,
 )
-from headhunt.trainables.card.trace import Rates, trace_inference
+from headhunt.trainables.card.trace import trace_inference
 from headhunt.trainables.models.classifier import HeadModel
 from headhunt.trainables.models.scratch import ScratchModel
 
 WIDTH, CLASSES, TOKENS, NOTES, VOCABULARY = 256, 3, 128, 8, 2000
 P620 = CARDS["p620"]
-RATES = Rates(P620.flops, P620.bandwidth)
 HEAD = HeadConfig(backbone="tiny", head=AdapterHead())
 SCRATCH = ScratchConfig(blocks=2, width=64, feed_forward=64)
 MOE = replace(SCRATCH, model="moe", experts=4)
@@ -182,12 +181,12 @@ def test_a_linear_layer_takes_two_flops_a_weight_and_row():
         return {"input": torch.zeros(rows, 30)}
 
     trace = trace_inference(
-        lambda: nn.Linear(30, 20, bias=False), batch, tokens=7, other_tokens=(), rates=RATES
+        lambda: nn.Linear(30, 20, bias=False), batch, tokens=7, other_tokens=()
     )
 
-    assert trace.cost.flops == 2 * 7 * 30 * 20
+    assert trace.work.flops == 2 * 7 * 30 * 20
     given, weights, result = 4 * 7 * 30, 4 * 30 * 20, 4 * 7 * 20
-    assert trace.cost.moved_bytes == given + (given + weights + result)  # it arrives, and is read
+    assert trace.work.moved_bytes == given + (given + weights + result)  # it arrives, and is read
 
 
 def test_training_a_linear_head_takes_the_classifier_forward_and_its_weights_backward():
