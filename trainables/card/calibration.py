@@ -100,9 +100,7 @@ def board_watts() -> float | None:
         return None
 
 
-def calibrate(
-    watts: float | None = None, on_step: Callable[[str], None] = lambda _: None
-) -> Card:
+def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambda _: None) -> Card:
     """Measure the device of this machine: its GPU, or its processor on one thread.
 
     Args:
@@ -226,7 +224,10 @@ def launch_seconds(device: torch.device) -> float:
         update(optimiser)
 
     model = build().to(device)
-    optimiser, given = make_optimiser(model, Optimisation()), torch.randn(rows, width, device=device)
+    optimiser, given = (
+        make_optimiser(model, Optimisation()),
+        torch.randn(rows, width, device=device),
+    )
     taken = run_seconds(lambda: step(model, optimiser, given), device)
 
     with torch.device("meta"):

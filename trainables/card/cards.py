@@ -122,9 +122,7 @@ def load_card(name: str) -> Card | None:
 
 def _checked(values: dict[str, Any], name: str) -> Card:
     wanted = {f.name for f in fields(Card)}
-    needed = {
-        f.name for f in fields(Card) if f.default is MISSING and f.default_factory is MISSING
-    }
+    needed = {f.name for f in fields(Card) if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(needed - values.keys()):
         raise CardError(f"the card file {name!r} lacks {missing}; it needs {sorted(needed)}")
     if unknown := sorted(values.keys() - wanted):

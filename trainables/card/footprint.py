@@ -61,9 +61,7 @@ class BackboneShape:
     @classmethod
     def of(cls, name: str, config: Any) -> "BackboneShape":
         """From transformers' configuration."""
-        return cls(
-            name, config.hidden_size, position_limit(config), lambda: empty_encoder(config)
-        )
+        return cls(name, config.hidden_size, position_limit(config), lambda: empty_encoder(config))
 
 
 class Footprinter:

@@ -180,9 +180,7 @@ def test_a_linear_layer_takes_two_flops_a_weight_and_row():
     def batch(rows):
         return {"input": torch.zeros(rows, 30)}
 
-    trace = trace_inference(
-        lambda: nn.Linear(30, 20, bias=False), batch, tokens=7, other_tokens=()
-    )
+    trace = trace_inference(lambda: nn.Linear(30, 20, bias=False), batch, tokens=7, other_tokens=())
 
     assert trace.work.flops == 2 * 7 * 30 * 20
     given, weights, result = 4 * 7 * 30, 4 * 30 * 20, 4 * 7 * 20

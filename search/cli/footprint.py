@@ -1,0 +1,313 @@
+"""`headhunt footprint`: what a config would need on a card, without running it.
+
+One model in detail, or, where none is named, all heads, modes and scratch models in a table. With
+`--calibrate` the device of this machine is measured and written as a card file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ._estimates import estimate_dict, estimate_table, footprint_dict, gallery_table
+from ._running import BAD_INPUT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ...spaces.configs import HeadConfig, ScratchConfig
+    from ...trainables.card.cards import Card
+    from ...trainables.notes.corpus import Corpus
+
+app = typer.Typer(add_completion=False)
+
+SCRATCH = ("transformer", "moe")
+MODELS = ("linear", "adapter", "lightweight", "tiny_attention", "grn", *SCRATCH)
+
+
+class FootprintFormat(StrEnum):
+    """How it is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command()
+def footprint(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{' | '.join(MODELS)}. (default: all of them, and the modes, in one table)",
+            show_default=False,
+        ),
+    ] = None,
+    card: Annotated[
+        str,
+        typer.Option(
+            help="p620 | gtx1050ti | t4 | rtx3060 | a100 | h200 | FILE.toml | auto (this machine's "
+            "GPU)"
+        ),
+    ] = "p620",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="Under a head: camembert-bio, drbert, alibert, minilm, a Hugging Face id or a "
+            "directory. Its configuration is enough."
+        ),
+    ] = "camembert-bio",
+    mode: Annotated[
+        str, typer.Option(help="How the backbone trains: frozen | last_k | full | lora.")
+    ] = "frozen",
+    last_k: Annotated[int, typer.Option(min=1, help="last_k: layers that train.")] = 2,
+    lora_rank: Annotated[int, typer.Option(min=1, help="lora: width of the additions.")] = 8,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute activations twice to keep fewer.")
+    ] = False,
+    bottleneck: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="adapter, lightweight, grn: width inside. (default: 64, 256, full)",
+            show_default=False,
+        ),
+    ] = None,
+    attention_width: Annotated[
+        int | None,
+        typer.Option(min=1, help="tiny_attention: width. (default: 1)", show_default=False),
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="first | mean | max | attention.")] = "mean",
+    width: Annotated[int, typer.Option(min=1, help="transformer, moe: of a token.")] = 32,
+    blocks: Annotated[int, typer.Option(min=1, help="transformer, moe: layers.")] = 1,
+    feed_forward: Annotated[int, typer.Option(min=1, help="transformer, moe: width.")] = 32,
+    experts: Annotated[int, typer.Option(min=1, help="moe.")] = 10,
+    vocabulary: Annotated[int, typer.Option(min=100, help="transformer, moe: sub-words.")] = 20_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Notes in memory at once.")] = 8,
+    accumulation: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
+    optimiser: Annotated[str, typer.Option(help="adamw | sgd | adafactor.")] = "adamw",
+    max_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a note at most.")] = 256,
+    epochs: Annotated[int, typer.Option(min=1, help="For the card hours.")] = 10,
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Notes whose lengths count: CSV, TSV, JSON Lines or Parquet with `text` and "
+            "`label`. (default: the next three)",
+            show_default=False,
+        ),
+    ] = None,
+    note_count: Annotated[
+        int, typer.Option(min=10, help="Notes, 70 % of them to train on.")
+    ] = 5444,
+    note_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a note in the mean.")] = 107,
+    classes: Annotated[int, typer.Option(min=2, help="Labels.")] = 2,
+    written_as: Annotated[FootprintFormat, typer.Option("--format")] = FootprintFormat.TABLE,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure the device of this machine (its GPU, or one core) in under a minute, and "
+            "write it to this .toml file, for --card. Nothing else is done.",
+            show_default=False,
+        ),
+    ] = None,
+    watts: Annotated[
+        float | None,
+        typer.Option(
+            help="With --calibrate: power of the device under load, where it does not tell.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the peak memory, the largest batch, and the hours of MODEL on a card; nothing is run.
+
+    All of it is modelled: see docs/footprint.md for how far it is from what was measured.
+    """
+    from rich.console import Console
+
+    error = Console(stderr=True, highlight=False)
+    if calibrate is not None:
+        _calibrate(calibrate, watts, error)
+        return
+    chosen = Chosen(
+        backbone=backbone,
+        mode=mode,
+        last_k=last_k,
+        lora_rank=lora_rank,
+        checkpointing=checkpointing,
+        bottleneck=bottleneck,
+        attention_width=attention_width,
+        pooling=pooling,
+        width=width,
+        blocks=blocks,
+        feed_forward=feed_forward,
+        experts=experts,
+        vocabulary=vocabulary,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        optimiser=optimiser,
+    )
+    with error.status("tracing shapes"):
+        from ...trainables.models.backbones import BackboneError
+        from ..estimate import Counted, Estimator, gallery
+
+        problems: list[str] = []
+        config = _config(model, chosen, problems) if model else None
+        real = _card(card, problems)
+        corpus = _corpus(notes, problems) if notes else Counted(note_count, note_tokens, classes)
+        if problems or real is None or corpus is None:
+            _refuse(problems)
+        estimator = Estimator(real, corpus, backbone, max_tokens=max_tokens)
+        try:
+            if config:
+                estimate = estimator(config)
+                shown = estimate_dict(estimate, epochs)
+            else:
+                rows = [(each, estimator.footprint(each)) for each in gallery(backbone)]
+                shown = [footprint_dict(each, found, real, epochs) for each, found in rows]
+        except (BackboneError, ValueError) as problem:
+            _refuse([str(problem)])
+    if written_as is FootprintFormat.JSON:
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    size = f"{len(corpus):,} notes" if notes else f"{note_count:,} notes of {note_tokens} tokens"
+    if config:
+        out.print(estimate_table(estimate, epochs, size))
+    else:
+        out.print(gallery_table(rows, real, epochs, size, backbone, max_tokens))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The options that say what the model is."""
+
+    backbone: str
+    mode: str
+    last_k: int
+    lora_rank: int
+    checkpointing: bool
+    bottleneck: int | None
+    attention_width: int | None
+    pooling: str
+    width: int
+    blocks: int
+    feed_forward: int
+    experts: int
+    vocabulary: int
+    batch_size: int
+    accumulation: int
+    optimiser: str
+
+
+def _config(model: str, chosen: Chosen, problems: list[str]) -> HeadConfig | ScratchConfig | None:
+    """The config that the options say; what is wrong with them goes to `problems`."""
+    from ...spaces.configs import HeadConfig, Mode, Optimisation, Optimiser, Pooling, ScratchConfig
+
+    if model not in MODELS:
+        problems.append(f"a model is one of {list(MODELS)}; got {model!r}")
+    for kind, value, option in (
+        (Mode, chosen.mode, "--mode"),
+        (Pooling, chosen.pooling, "--pooling"),
+        (Optimiser, chosen.optimiser, "--optimiser"),
+    ):
+        known = [each.value for each in kind]
+        if value not in known:
+            problems.append(f"{option} is one of {known}; got {value!r}")
+    if problems:
+        return None
+    optimisation = Optimisation(
+        batch_size=chosen.batch_size,
+        accumulation=chosen.accumulation,
+        optimiser=Optimiser(chosen.optimiser),
+    )
+    pooling = Pooling(chosen.pooling)
+    try:
+        if model in SCRATCH:
+            return ScratchConfig(
+                model=model,
+                width=chosen.width,
+                blocks=chosen.blocks,
+                feed_forward=chosen.feed_forward,
+                vocabulary=chosen.vocabulary,
+                experts=chosen.experts if model == "moe" else 0,
+                pooling=pooling,
+                optimisation=optimisation,
+            )
+        mode = Mode(chosen.mode)
+        return HeadConfig(
+            backbone=chosen.backbone,
+            mode=mode,
+            head=_head(model, chosen),
+            pooling=pooling,
+            optimisation=optimisation,
+            last_k=chosen.last_k if mode is Mode.LAST_K else 0,
+            lora_rank=chosen.lora_rank if mode is Mode.LORA else 0,
+            lora_alpha=2 * chosen.lora_rank if mode is Mode.LORA else 0,
+            checkpointing=chosen.checkpointing,
+        )
+    except ValueError as problem:
+        problems.append(str(problem))
+        return None
+
+
+def _head(model: str, chosen: Chosen) -> Any:
+    from ...spaces.heads import HEADS
+
+    said = {"bottleneck": chosen.bottleneck, "attention_width": chosen.attention_width}
+    given = {name: value for name, value in said.items() if value is not None}
+    try:
+        return HEADS[model].settings(**given)
+    except TypeError:
+        wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"the head {model!r} has no {wrong}") from None
+
+
+def _card(name: str, problems: list[str]) -> Card | None:
+    from ...trainables.card.cards import CardError, load_card
+
+    try:
+        card = load_card(name)
+    except CardError as problem:
+        problems.append(str(problem))
+        return None
+    if card is None:
+        problems.append("a footprint needs a card: without one there is nothing to compare with")
+    return card
+
+
+def _corpus(notes: Path, problems: list[str]) -> Corpus | None:
+    from ...trainables.notes.corpus import Columns, CorpusError, read_corpus
+
+    try:
+        return read_corpus(notes, columns=Columns())
+    except CorpusError as error:
+        problems += error.problems
+        return None
+
+
+def _calibrate(file: Path, watts: float | None, error: Console) -> None:
+    """Measure the device and write its card."""
+    if file.suffix != ".toml":
+        _refuse([f"a card file ends in .toml; got {file.name!r}"])
+    with error.status("loading torch") as status:
+        from ...trainables.card.calibration import calibrate, rated
+        from ...trainables.card.cards import CardError, card_toml
+
+        try:
+            card = calibrate(watts, on_step=lambda step: status.update(f"measuring {step}"))
+            file.write_text(card_toml(card), encoding="utf-8")
+        except CardError as problem:
+            _refuse([str(problem)])
+        except OSError as problem:
+            _refuse([f"{file} cannot be written: {problem.strerror}"])
+    typer.echo(f"{file}: {card.name}, {rated(card)}")
+
+
+def _refuse(problems: list[str]) -> NoReturn:
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    raise typer.Exit(BAD_INPUT)
