@@ -7,7 +7,7 @@ sides, and so are the allowances. `python -m benchmarks.footprint_memory` prints
 `docs/footprint.md`; it takes two minutes of a free core.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ ENCODER = {"layers": 4, "width": 128, "heads": 4}
 EPOCHS = 6
 MARK = "headhunt: measure from here"
 BOUND = 0.02  # of the peak
+MARGINS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of a limit around the truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,38 @@ def main() -> None:
     over = [row.name for row in rows if abs(row.error) > BOUND]
     print(
         f"\n{len(rows)} configs; worst {worst.error:+.2%} ({worst.name}); over {BOUND:.0%}: {over}"
+    )
+    told = decisions(rows)
+    print(
+        f"{told.asked} decisions with a limit within 5 % of the truth: {told.went_over} said to fit "
+        f"went over it, {told.refused} of {told.fitted} that fitted were refused"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the estimate says of configs around a limit, beside the truth."""
+
+    asked: int
+    fitted: int  # in truth
+    went_over: int  # said to fit
+    refused: int  # that fitted
+
+
+def decisions(rows: Iterable[Compared]) -> Decisions:
+    """Each config against limits a little under and over what it really takes."""
+    cases = [
+        (row, row.measured_bytes * (1 + side * share))
+        for row in rows
+        for share in MARGINS
+        for side in (-1, 1)
+    ]
+    fits = [(row.measured_bytes <= limit, row.estimated_bytes <= limit) for row, limit in cases]
+    return Decisions(
+        asked=len(fits),
+        fitted=sum(truth for truth, _ in fits),
+        went_over=sum(said and not truth for truth, said in fits),
+        refused=sum(truth and not said for truth, said in fits),
     )
 
 

@@ -83,12 +83,17 @@ class Estimator:
         batch, limit = config.optimisation.batch_size, self._length_limit(config)
         tokens = min(self.max_tokens, limit)
 
+        frozen = isinstance(config, HeadConfig) and config.mode is Mode.FROZEN
+        encoding = cache(
+            lambda tokens: self._footprinter(config, tokens).encoding_peak_bytes(self.backbone)
+        )
+
         def excess(notes: int, tokens: int) -> int:
             if (notes, tokens) == (batch, min(self.max_tokens, limit)):
                 return footprint.excess_bytes
             sized = with_batch(config, notes)
-            peak = self._footprinter(sized, tokens).peak_bytes(sized)
-            return peak - self.card.limit_bytes
+            peak = self._footprinter(sized, tokens).training_peak_bytes(sized)
+            return max(peak, encoding(tokens) if frozen else 0) - self.card.limit_bytes
 
         return Estimate(
             config=config,

@@ -134,13 +134,10 @@ class Footprinter:
             reserve_bytes=self.card.reserve_bytes,
         )
 
-    def peak_bytes(self, config: HeadConfig | ScratchConfig) -> int:
-        """The peak alone, without what it costs: a third of the tracing."""
+    def training_peak_bytes(self, config: HeadConfig | ScratchConfig) -> int:
+        """Peak of training and validation alone, without what they cost: a third of the tracing."""
         trace = self._trace(_shape_alone(config), other_tokens=())
-        encoding = 0
-        if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
-            encoding = self._encoding_of(config.backbone).peak_bytes
-        return max(trace.memory.peak, encoding) + WORKSPACE_BYTES
+        return trace.memory.peak + WORKSPACE_BYTES
 
     def encoding_peak_bytes(self, backbone: str) -> int:
         """Peak of encoding with this backbone on the card."""

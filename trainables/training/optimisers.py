@@ -4,12 +4,21 @@ All run parameter by parameter (`foreach=False`): the grouped kernels are chosen
 device and need more memory at their peak, so a footprint could not hold for both.
 """
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
 from ...spaces.configs import Optimisation, Optimiser
 
 SGD_MOMENTUM = 0.9
+
+# Two methods ask PyTorch's compiler not to look at them, and import it for that: a second and 60 MB
+# of every worker, and of every footprint. Nothing is compiled here, so they count as asked.
+for _method in ("add_param_group", "zero_grad"):
+    _plain = getattr(getattr(torch.optim.Optimizer, _method), "__wrapped__", None)
+    if _plain is not None:
+        _plain.__dynamo_disable = _plain
 
 
 def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
@@ -29,7 +38,9 @@ def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.
 
 def update(optimiser: torch.optim.Optimizer) -> None:
     """Take a step and free the gradients, so that the next forward pass need not hold them."""
-    optimiser.step()
+    # Its body without the wrappers, which would import the compiler too, and call hooks of nobody.
+    with torch.no_grad():
+        inspect.unwrap(type(optimiser).step)(optimiser)
     optimiser.zero_grad(set_to_none=True)
 
 
