@@ -16,7 +16,7 @@ from headhunt.search import run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.ray import EngineError, engine
 from headhunt.search.launch import prepare
-from headhunt.search.plan import Budget, Watcher
+from headhunt.search.plan import MOST_DEATHS, Budget, Watcher
 from headhunt.search.run import Show, run_search
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
@@ -42,6 +42,12 @@ def small(trial):
 def widths(trial):
     # Every other one is large.
     return ScratchConfig(vocabulary=500, width=8 if trial.number % 2 else 256, feed_forward=8,
+        dropout=trial.suggest_float("dropout", 0, 0.9))
+
+
+def vast(trial):
+    # 300 terabytes: no machine gives them.
+    return ScratchConfig(vocabulary=500, width=8, feed_forward=10**13,
         dropout=trial.suggest_float("dropout", 0, 0.9))
 
 
@@ -256,6 +262,18 @@ def test_a_trial_measured_over_the_card_is_infeasible_on_a_worker_that_trains_th
     assert large["measured_excess_mib"].between(0, 10, inclusive="neither").all()
     assert large["reason"].str.fullmatch(r"measured: needs .* more than the 65 MiB .*").all()
     assert found["measured_peak_mib"].iloc[[3, 5]].lt(65).all()
+
+
+@pytest.mark.proof  # three workers start: 40 s on a busy machine
+def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails(lab, search):
+    plan, _ = search(space=f"{lab}/mine.py:vast", budget=Budget(trials=3), slots=1)
+
+    (trial,) = (t for t in plan.study.trials if t.role is not Role.CONTROL)
+    assert trial.state is State.FAILED  # not infeasible: without a card nothing is
+    assert trial.outcome
+    assert trial.outcome.reason == (
+        f"its process died {MOST_DEATHS} times: it was killed, or the machine ran out of memory"
+    )
 
 
 def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_trial(lab, shared_ray):
