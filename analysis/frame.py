@@ -44,7 +44,9 @@ from .stored import StoredStudy, read_study
 
 MIB = 2**20
 GIGA = 10**9
+KILO = 1000
 SECONDS_PER_HOUR = 3600
+JOULES_PER_KWH = 3_600_000
 
 # Column here, key in an epoch's report.
 METRICS = {
@@ -77,7 +79,11 @@ def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
         StudyUnreadableError: the study's journal is broken before its last line.
     """
     several, stored = _read(study, store)
-    rows = [{"study": s.name, **_trial_row(trial)} for s in stored for trial in s.trials]
+    rows = [
+        {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
+        for s in stored
+        for trial in s.trials
+    ]
     parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
     names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
     return _framed(rows, names, COLUMNS, stored, several)
@@ -108,12 +114,18 @@ def _each(stored: Iterable[StoredStudy]) -> Iterable[FrozenTrial]:
     return (trial for study in stored for trial in study.trials)
 
 
-def _trial_row(trial: FrozenTrial) -> Row:
+def _watts(manifest: Mapping[str, Any]) -> float | None:
+    """Of the study's card; None without one."""
+    return (manifest.get("card") or {}).get("watts")
+
+
+def _trial_row(trial: FrozenTrial, watts: float | None) -> Row:
     attributes = trial.user_attrs
     config = attributes.get(CONFIG_KEY) or {}
     outcome = attributes.get(OUTCOME_KEY) or {}
     state = outcome.get("state", State.RUNNING)  # not Optuna's, which has no infeasible
     epochs = _epochs(trial)
+    footprint, excess_bytes = _footprint(trial), outcome.get("excess_bytes")
     return {
         "trial": trial.number,
         "state": state,
@@ -126,13 +138,18 @@ def _trial_row(trial: FrozenTrial) -> Row:
         **({} if state in UNSCORED else _best(epochs, outcome.get("best_epoch", 0))),
         "epochs": len(epochs),
         **_cost(config, epochs, outcome.get("device_fraction")),
-        **_need(_footprint(trial), len(epochs)),
+        **_need(footprint, len(epochs), watts),
+        **_measured(epochs, footprint, excess_bytes),
         **_sizes(outcome),
         "device": outcome.get("device"),
         "config_hash": attributes.get(CONFIG_HASH_KEY),
         "seed": attributes.get(SEED_KEY),
-        # Optuna stamps the proposal; one that the card could not hold was never started.
-        "started_at": None if state == State.INFEASIBLE else _utc(trial.datetime_start),
+        # Optuna stamps the proposal; one that the model refused was never started.
+        "started_at": (
+            None
+            if state == State.INFEASIBLE and excess_bytes is None
+            else _utc(trial.datetime_start)
+        ),
         "ended_at": _utc(trial.datetime_complete),
         **_parameters(trial),
     }
@@ -193,18 +210,45 @@ def _cost(
     }
 
 
-def _need(footprint: Footprint | None, epochs: int) -> Row:
+def _need(footprint: Footprint | None, epochs: int, watts: float | None) -> Row:
     """What the card's model says: hours for the epochs paid, and what holds without any."""
     if footprint is None:
         return {}
+    hours = footprint.card_hours(epochs) if epochs else None
     return {
-        "card_hours": footprint.card_hours(epochs) if epochs else None,
+        "card_hours": hours,
+        "card_energy_kwh": hours * watts / KILO if hours is not None and watts else None,
         "card_hours_marginal": footprint.card_hours_marginal(epochs) if epochs else None,
         "peak_mib": footprint.peak_bytes / MIB,
         "excess_mib": footprint.excess_bytes / MIB,
         "step_gflop": footprint.step_flops / GIGA,
         "trainable_parameters": footprint.trainable_parameters,
         "total_parameters": footprint.total_parameters,
+    }
+
+
+def _measured(
+    epochs: Mapping[int, Mapping[str, Any]], footprint: Footprint | None, excess_bytes: int | None
+) -> Row:
+    """Memory and energy as they were; a trial that was too large needed at least so much."""
+    reports = epochs.values()
+    peak, reserved = (
+        max((report.get(key) or 0 for report in reports), default=0) or None
+        for key in ("peak_bytes", "reserved_bytes")
+    )
+    limit = footprint.limit_bytes if footprint else None
+    if excess_bytes is not None and limit is not None:
+        peak = limit + excess_bytes
+    elif peak is not None and limit is not None:
+        excess_bytes = peak - limit
+    joules = [report.get("energy_joules") for report in reports]
+    counted = [each for each in joules if each is not None]
+    energy = sum(counted) / JOULES_PER_KWH if joules and len(counted) == len(joules) else None
+    return {
+        "measured_peak_mib": peak / MIB if peak else None,
+        "measured_reserved_mib": reserved / MIB if reserved else None,
+        "measured_excess_mib": excess_bytes / MIB if excess_bytes is not None else None,
+        "energy_kwh": energy,
     }
 
 

@@ -22,6 +22,7 @@ from .study import Study, Trial
 
 KEPT_WEIGHTS = 10  # trials whose best epoch's weights are kept
 MOST_DEATHS = 3  # of a trial's process, after which it has failed
+TOO_LARGE_IN_A_ROW = 20  # as measured: no budget counts them, and the model is wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Plan:
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
+        self._too_large = 0  # trials that were measured so, one after the other
         self._over = ""  # why no more trials start
         self.short = False  # whether the search ended before its budget
         for trial in study.trials:
@@ -128,6 +130,7 @@ class Plan:
         if trial.state is not State.RUNNING:
             return
         self.study.end(number, outcome)
+        self._too_large = self._too_large + 1 if trial.state is State.INFEASIBLE else 0
         if trial.state is State.COMPLETE and trial.best:
             self._rungs.record_end(
                 trial.config.family, number, trial.reports[-1].epoch, trial.best.f1
@@ -164,6 +167,11 @@ class Plan:
         return False
 
     def _propose(self) -> Assignment | Turn:
+        if self._too_large >= TOO_LARGE_IN_A_ROW:
+            return self._give_up(
+                f"{self._too_large} trials in a row were too large for the card, though their "
+                f"footprints fit; the nearest one {self._nearest()}"
+            )
         drawing = self._ahead.take(len(self.study.trials))
         for proposal, footprint in drawing.refused:
             refused = self.study.refuse(
@@ -199,8 +207,8 @@ class Plan:
         return derive_seed(self._seed, "trial", len(self.study.trials), 0)
 
     def _nearest(self) -> str:
-        refused = [t for t in self.study.trials if t.state is State.INFEASIBLE and t.footprint]
-        nearest = min(refused, key=lambda t: t.footprint.excess_bytes if t.footprint else math.inf)
+        refused = [t for t in self.study.trials if t.state is State.INFEASIBLE]
+        nearest = min(refused, key=_excess_bytes)
         return nearest.outcome.reason if nearest.outcome else ""
 
     def _give_up(self, why: str) -> Turn:
@@ -266,3 +274,10 @@ class Plan:
             dropped = [ended]
         for trial in dropped:
             remove_weights(self.study.trial_folder(trial.number))
+
+
+def _excess_bytes(trial: Trial) -> float:
+    """Of an infeasible trial: measured where it ran, else modelled."""
+    if trial.outcome and trial.outcome.excess_bytes is not None:
+        return trial.outcome.excess_bytes
+    return trial.footprint.excess_bytes if trial.footprint else math.inf

@@ -3,19 +3,21 @@
 Between `prepare`, which checks, and the command line, which shows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
 import torch
 
-from ..spaces.configs import Config, Mode
+from ..spaces.configs import Config, Mode, backbone_label
 from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
+from ..trainables.card.cap import Cap, cap_of
 from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import load_backbone, load_config
+from ..trainables.models.backbones import BackboneError, load_backbone, load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
 from ..trainables.notes.features import encode_features, token_lengths
@@ -82,6 +84,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
 
     Raises:
         SpaceError: the space's own function failed in the middle of the search.
+        BackboneError: encoding with it really takes more memory than there is.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
     """
@@ -188,15 +191,16 @@ def _encode(
             continue
         if footprinter and card and footprinter.encoding_peak_bytes(name) > card.limit_bytes:
             continue  # the frozen backbone itself does not fit: its heads are infeasible
-        folder, made = encode_features(
-            corpus,
-            load_backbone(name, confidential),
-            confidential,
-            max_tokens=settings.max_tokens,
-            precision=prepared.precision,
-            device=device,
-            progress=lambda done, total, name=name: show.on_encoding(name, done, total),
-        )
+        with _under(cap_of(device, card.limit_bytes if card else None), name):
+            folder, made = encode_features(
+                corpus,
+                load_backbone(name, confidential),
+                confidential,
+                max_tokens=settings.max_tokens,
+                precision=prepared.precision,
+                device=device,
+                progress=lambda done, total, name=name: show.on_encoding(name, done, total),
+            )
         features[name] = folder
         show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
     if device.type == "cuda":
@@ -212,8 +216,25 @@ def _encode(
         cache=confidential.resolve(),
         features={name: folder.resolve() for name, folder in features.items()},
         tokens=tokens,
+        limit_bytes=card.limit_bytes if card else None,
     )
     return materials, footprinter or _no_footprint
+
+
+@contextmanager
+def _under(cap: Cap, backbone: str) -> Iterator[None]:
+    """Hold the encoding to what the card leaves, as the trials are."""
+    cap.begin()
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        memory = cap.judge(error)
+        if memory is None:
+            raise
+        raise BackboneError(
+            f"encoding the notes with the backbone {backbone_label(backbone)!r}: {memory}; search "
+            "without it, or under another --card"
+        ) from None
 
 
 def _no_footprint(config: Config) -> Footprint | None:

@@ -26,6 +26,8 @@ from .lock import hold, holder_name
 TRIALS_FOLDER = "trials"
 LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
+# Where Optuna keeps a constraint. Its own method does not change one that is set.
+EXCESS_ATTRIBUTE = f"constraints:{record.EXCESS_CONSTRAINT}"
 _OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
     State.PRUNED: TrialState.PRUNED,
@@ -192,6 +194,10 @@ class Study:
                 self._storage.set_trial_intermediate_value(
                     trial.storage_id, report.epoch, report.f1
                 )
+        if outcome.state is State.INFEASIBLE and outcome.excess_bytes is not None:
+            # As measured: it stands in the place of what the model said, which was that it fits.
+            excess = outcome.excess_bytes / 2**20
+            self._storage.set_trial_system_attr(trial.storage_id, EXCESS_ATTRIBUTE, excess)
         self._storage.set_trial_user_attr(trial.storage_id, record.OUTCOME_KEY, outcome.to_dict())
         trial.outcome = outcome
         state = _OPTUNA_STATES[outcome.state]

@@ -43,6 +43,9 @@ class EpochReport:
     train_loss: float  # mean over the epoch, nats a note
     wall_seconds: float  # this epoch, training and validation
     cpu_seconds: float  # process time of this epoch
+    peak_bytes: int | None = None  # most that the trial's tensors took so far; None: not measured
+    reserved_bytes: int | None = None  # most that a GPU's allocator held for them so far
+    energy_joules: float | None = None  # of this epoch, by the board's counter and the share held
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -107,8 +110,8 @@ COLUMNS = (
         name="state",
         unit="",
         origin="measured",
-        text="complete, pruned (stopped at a rung), infeasible (the card could not hold it; "
-        "never run), failed, or running",
+        text="complete, pruned (stopped at a rung), infeasible (the card could not hold it: by the "
+        "model, and never run, or as measured), failed, or running",
     ),
     Column(name="reason", unit="", origin="measured", text="why it ended as it did"),
     Column(
@@ -184,6 +187,18 @@ COLUMNS = (
         text="device time used here times the fraction held; missing where there was no GPU",
     ),
     Column(
+        name="card_energy_kwh",
+        unit="kWh",
+        origin="modelled",
+        text="card_hours times the card's watts",
+    ),
+    Column(
+        name="energy_kwh",
+        unit="kWh",
+        origin="measured",
+        text="by the GPU's own counter, times the fraction held; missing where it has none",
+    ),
+    Column(
         name="cpu_seconds",
         unit="s",
         origin="measured",
@@ -201,13 +216,36 @@ COLUMNS = (
         name="peak_mib",
         unit="MiB",
         origin="modelled",
-        text="peak memory of training, validation and encoding, without the context reserve",
+        text="peak memory of training, validation and encoding at the largest batch that may be, "
+        "without the context reserve",
+    ),
+    Column(
+        name="measured_peak_mib",
+        unit="MiB",
+        origin="measured",
+        text="most that training and validation took here (without the encoding). On a GPU by its "
+        "allocator; on a CPU by the allocator's record of the largest batches, rounded as a GPU's, "
+        "and the same allowance for workspaces as in peak_mib",
+    ),
+    Column(
+        name="measured_reserved_mib",
+        unit="MiB",
+        origin="measured",
+        text="most that a GPU's allocator held for it, its cache and gaps included: what the cap "
+        "holds; missing on a CPU",
     ),
     Column(
         name="excess_mib",
         unit="MiB",
         origin="modelled",
-        text="over the card's memory less its reserve; positive is infeasible",
+        text="peak_mib over the card's memory less its reserve; positive is infeasible",
+    ),
+    Column(
+        name="measured_excess_mib",
+        unit="MiB",
+        origin="measured",
+        text="measured_peak_mib over the same; positive is infeasible, and then what was needed at "
+        "least",
     ),
     Column(
         name="step_gflop",
@@ -235,7 +273,7 @@ COLUMNS = (
         name="started_at",
         unit="UTC",
         origin="measured",
-        text="when it was started; missing for infeasible trials, which never were",
+        text="when it was started; missing for trials that the model refused, which never were",
     ),
     Column(name="ended_at", unit="UTC", origin="measured", text="when its end was recorded"),
 )
@@ -283,6 +321,7 @@ class Outcome:
     device_fraction: float | None = None  # share of a GPU held; 0 without one
     trainable_parameters: int | None = None  # of the model that ran
     total_parameters: int | None = None  # with the frozen backbone's
+    excess_bytes: int | None = None  # over the limit, where training was measured to need more
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

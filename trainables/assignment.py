@@ -57,3 +57,4 @@ class Materials:
     cache: Path  # the store's confidential folder; scratch tokens are made in it when first wanted
     features: dict[str, Path]  # backbone -> folder of its encoded corpus
     tokens: dict[str, Path] = field(default_factory=dict)  # backbone -> the corpus in its tokens
+    limit_bytes: int | None = None  # that a trial may take: what the card leaves; None: no card

@@ -1,7 +1,8 @@
 """Run one assignment: choose the network and its inputs, train, keep its state on disk.
 
 Everything that one trial does on a worker, as a plain generator without Ray. It raises nothing that
-a trial can cause: one that diverges or crashes ends as failed, with a reason that quotes no note.
+a trial can cause: one that diverges or crashes ends as failed, with a reason that quotes no note,
+and one that needs more memory than the card has ends as infeasible, with what it needed beyond.
 """
 
 import time
@@ -25,6 +26,8 @@ from ..spaces.configs import (
 )
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
+from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
+from .card.gauge import Gauge, gauge_of
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
 from .models.baselines import fit_baseline
 from .models.classifier import HeadModel
@@ -55,15 +58,36 @@ def run_trial(
     *,
     device: torch.device,
     device_fraction: float,
+    cap: Cap | None = None,
 ) -> Iterator[Step]:
-    """Yield the trial's steps; the last one carries its outcome."""
+    """Yield the trial's steps; the last one carries its outcome.
+
+    Args:
+        assignment: which trial.
+        corpus: the notes.
+        materials: what the study's trials share.
+        device: where it trains.
+        device_fraction: share of a GPU that it holds; 0 without one.
+        cap: of this process; made from the materials' limit where none is given.
+
+    Raises:
+        ShortOfMemoryError: the machine had less memory than the trial may take. Nothing is wrong
+            with the trial: its process shall end, and it be tried again.
+    """
+    cap = cap or cap_of(device, materials.limit_bytes)
+    cap.begin()
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
     sizes: dict[str, int] = {}
 
-    def ended(state: State, reason: str) -> Outcome:
+    def ended(state: State, reason: str, excess_bytes: int | None = None) -> Outcome:
         return Outcome(
-            state=state, reason=reason, device=where, device_fraction=device_fraction, **sizes
+            state=state,
+            reason=reason,
+            device=where,
+            device_fraction=device_fraction,
+            excess_bytes=excess_bytes,
+            **sizes,
         )
 
     try:
@@ -72,12 +96,23 @@ def run_trial(
             sizes |= {"trainable_parameters": parameters, "total_parameters": parameters}
             yield Step(report, ended(State.COMPLETE, "fitted"))
             return
-        for report, reason in _network(assignment, corpus, materials, device, sizes):
+        gauge = gauge_of(cap, device, device_fraction)
+        for report, reason in _network(assignment, corpus, materials, device, sizes, gauge):
             yield Step(report, ended(State.COMPLETE if reason else State.RUNNING, reason))
     except (DivergedError, BackboneError) as error:  # their messages are ours, and quote no note
-        yield Step(None, ended(State.FAILED, str(error)))
+        memory, why = None, str(error)
     except Exception as error:
-        yield Step(None, ended(State.FAILED, crash_reason(error)))
+        memory, why = cap.judge(error), crash_reason(error)
+    else:
+        return
+    # Not in the handlers: while one stands still, its error keeps the trial's tensors.
+    match memory:
+        case TooLargeError():
+            yield Step(None, ended(State.INFEASIBLE, str(memory), memory.excess_bytes))
+        case ShortOfMemoryError():
+            raise memory
+        case None:
+            yield Step(None, ended(State.FAILED, why))
 
 
 def crash_reason(error: BaseException) -> str:
@@ -94,6 +129,7 @@ def _network(
     materials: Materials,
     device: torch.device,
     sizes: dict[str, int],
+    gauge: Gauge,
 ) -> Iterator[tuple[EpochReport, str]]:
     """Train the assignment's network; epochs that only the checkpoint knows are told first.
 
@@ -120,6 +156,7 @@ def _network(
         seed=assignment.seed,
         device=device,
         checkpoint=checkpoint,
+        gauge=gauge,
     )
     stored = checkpoint.reports if checkpoint else ()
     for report in stored[assignment.known_epochs :]:

@@ -4,6 +4,7 @@ It turns assignments into steps and steps into results, both as JSON text, and n
 trial does stands in `runner`, which needs no Ray.
 """
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
+from .card.cap import cap_of
 from .notes.corpus import Corpus
 from .runner import Step, run_trial
 
@@ -47,6 +49,8 @@ class HeadhuntTrainable(Trainable):
             torch.backends.cuda.enable_mem_efficient_sdp(False)
             torch.backends.cuda.enable_flash_sdp(False)
             torch.backends.cuda.enable_cudnn_sdp(False)
+        self._cap = cap_of(self._device, materials.limit_bytes)
+        gc.freeze()  # what is here stays: a third of a second less to look through before a trial
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -63,14 +67,13 @@ class HeadhuntTrainable(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._steps: Iterator[Step] = iter(())  # lets go of the trial before
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()  # what it held is not this one's
         self._steps = run_trial(
             Assignment.from_json(config[ASSIGNMENT]),
             self._corpus,
             self._materials,
             device=self._device,
             device_fraction=self._fraction,
+            cap=self._cap,
         )
 
 

@@ -38,7 +38,7 @@ from headhunt.spaces.record import (
 )
 
 MIB = 2**20
-P620 = {"name": "Quadro P620", "memory_bytes": 2048 * MIB}
+P620 = {"name": "Quadro P620", "memory_bytes": 2048 * MIB, "watts": 40.0}
 ADAPTER = HeadConfig(backbone="almanach/camembert-bio-base", head=AdapterHead())
 TRANSFORMER = ScratchConfig()
 TFIDF = BaselineConfig()
@@ -64,6 +64,8 @@ class Recorded:
     encoding_seconds: float = 0.0
     peak_mib: int = 500
     device_fraction: float = 0.0
+    excess_bytes: int | None = None  # as measured
+    measured: bool = True  # memory and energy
     best_epoch: int | None = None  # None: the first with the largest F1
 
 
@@ -122,7 +124,7 @@ def _write(study: optuna.Study, recorded: Recorded) -> None:
         trial.set_user_attr(key, value)
     curve = recorded.f1 if recorded.state is not State.INFEASIBLE else ()
     for epoch, f1 in enumerate(curve, start=1):
-        trial.set_user_attr(f"{EPOCH_KEY}{epoch}", _report(epoch, f1).to_dict())
+        trial.set_user_attr(f"{EPOCH_KEY}{epoch}", _report(epoch, f1, recorded.measured).to_dict())
     optuna_state = OPTUNA_STATES[recorded.state]
     if optuna_state is None:
         return
@@ -133,6 +135,7 @@ def _write(study: optuna.Study, recorded: Recorded) -> None:
         best_epoch=best if recorded.best_epoch is None else recorded.best_epoch,
         device="cpu",
         device_fraction=recorded.device_fraction,
+        excess_bytes=recorded.excess_bytes,
     )
     trial.set_user_attr(OUTCOME_KEY, outcome.to_dict())
     complete = optuna_state is TrialState.COMPLETE
@@ -141,7 +144,7 @@ def _write(study: optuna.Study, recorded: Recorded) -> None:
     study.tell(trial, values=value, state=optuna_state, skip_if_finished=False)
 
 
-def _report(epoch: int, f1: float) -> EpochReport:
+def _report(epoch: int, f1: float, measured: bool) -> EpochReport:
     return EpochReport(
         epoch=epoch,
         f1=f1,
@@ -152,4 +155,7 @@ def _report(epoch: int, f1: float) -> EpochReport:
         train_loss=0.5,
         wall_seconds=60.0,
         cpu_seconds=90.0,
+        peak_bytes=300 * MIB if measured else None,
+        reserved_bytes=320 * MIB if measured else None,
+        energy_joules=7200.0 if measured else None,
     )

@@ -24,7 +24,7 @@ from headhunt.spaces.configs import BaselineConfig, HeadConfig, ScratchConfig
 from headhunt.spaces.heads import GrnHead, TinyAttentionHead
 from headhunt.spaces.record import COLUMNS, State
 
-from .recorded import TFIDF, TRANSFORMER, Recorded, control, record
+from .recorded import MIB, TFIDF, TRANSFORMER, Recorded, control, record
 
 NAN = float("nan")
 METRICS = ["f1", "accuracy", "precision", "recall", "validation_loss_nats", "train_loss_nats"]
@@ -88,6 +88,50 @@ def test_an_infeasible_trial_has_no_score_and_no_time_and_its_excess(every_state
     assert row[[*METRICS, *TIMES, "best_epoch", "started_at"]].isna().all()
     assert row["excess_mib"] == pytest.approx(2000 - 1748)
     assert row["epochs"] == 0
+
+
+def test_a_trial_measured_too_large_was_started_and_has_no_score_and_both_figures(tmp_path):
+    ran = Recorded(state=State.INFEASIBLE, reason="measured", peak_mib=1700, excess_bytes=2 * MIB)
+    record(tmp_path, [ran])
+
+    row = trials("lab", store=tmp_path).iloc[0]
+
+    assert pd.notna(row["started_at"])
+    assert row[METRICS].isna().all()
+    assert (row["peak_mib"], row["excess_mib"]) == (1700, 1700 - 1748)  # by the model it fits
+    assert (row["measured_peak_mib"], row["measured_excess_mib"]) == (1750, 2)
+
+
+def test_measured_memory_and_energy_stand_beside_the_modelled_and_never_in_their_place(every_state):
+    row = every_state.loc[1]
+
+    assert (row["measured_peak_mib"], row["measured_reserved_mib"]) == (300, 320)
+    assert row["measured_excess_mib"] == 300 - 1748
+    assert row["energy_kwh"] == pytest.approx(3 * 7200 / 3.6e6)
+    assert row["card_energy_kwh"] == pytest.approx(1.6 * 0.04)
+
+
+def test_what_was_not_measured_is_missing(tmp_path):
+    record(tmp_path, [Recorded(f1=(0.5, 0.6), measured=False), control(0.7, measured=False)])
+
+    frame = trials("lab", store=tmp_path)
+
+    measured = [c.name for c in COLUMNS if c.name.startswith("measured_")] + ["energy_kwh"]
+    assert frame[measured].isna().all(axis=None)
+    assert frame["card_energy_kwh"].notna().tolist() == [True, False]
+
+
+def test_energy_of_some_epochs_is_not_told_as_that_of_all(tmp_path):
+    journal = record(tmp_path, [Recorded(f1=(0.5, 0.6))])
+    journal.write_text(journal.read_text().replace('"energy_joules":', '"x":', 1))
+
+    assert trials("lab", store=tmp_path)["energy_kwh"].isna().all()
+
+
+def test_a_card_without_watts_has_no_energy(tmp_path):
+    record(tmp_path, [Recorded()], card={"name": "old"})
+
+    assert trials("lab", store=tmp_path)["card_energy_kwh"].isna().all()
 
 
 def test_a_failed_trial_has_no_score_but_pays_its_epochs(every_state):

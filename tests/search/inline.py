@@ -14,7 +14,8 @@ from headhunt.trainables.assignment import Assignment
 
 from .toys import epoch_report
 
-DIVERGES, DIES = "diverges", "dies"  # may stand in a curve in the place of an F1
+# May stand in a curve in the place of an F1.
+DIVERGES, DIES, TOO_LARGE = "diverges", "dies", "too large"
 Curve = Sequence[float | str]
 
 
@@ -84,6 +85,10 @@ def _step(
         return True
     if curve[epoch - 1] == DIVERGES:
         plan.end(number, Outcome(state=State.FAILED, reason=f"diverged in epoch {epoch}"))
+        return True
+    if curve[epoch - 1] == TOO_LARGE:
+        reason = f"measured: needs more in epoch {epoch}"
+        plan.end(number, Outcome(state=State.INFEASIBLE, reason=reason, excess_bytes=2**20))
         return True
     played.epochs += place[number] < len(curve)
     place[number] = epoch

@@ -7,7 +7,15 @@ import pytest
 from optuna.trial import TrialState
 
 from headhunt.search import ahead
-from headhunt.search.plan import KEPT_WEIGHTS, MOST_DEATHS, Budget, Plan, Turn, Watcher
+from headhunt.search.plan import (
+    KEPT_WEIGHTS,
+    MOST_DEATHS,
+    TOO_LARGE_IN_A_ROW,
+    Budget,
+    Plan,
+    Turn,
+    Watcher,
+)
 from headhunt.search.rungs import Rungs
 from headhunt.search.sampling import Proposer, SpaceError
 from headhunt.search.study import Study
@@ -16,7 +24,7 @@ from headhunt.spaces.configs import BaselineConfig, config_hash
 from headhunt.spaces.record import STARTED, Outcome, Role, State
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
 
-from .inline import DIES, DIVERGES, play
+from .inline import DIES, DIVERGES, TOO_LARGE, play
 from .toys import EIGHTEEN, FAMILIES, MANIFEST, NUMBERS, epoch_report, footprint, scratch
 
 EPOCHS = 4
@@ -198,6 +206,48 @@ def test_a_space_with_nothing_feasible_ends_short_and_names_the_nearest_config(l
     assert plan.over == (
         "20 proposals in a row did not fit the card; the nearest one needs 1778 MiB, 30 MiB more "
         "than the 1748 MiB that the card leaves"
+    )
+
+
+def test_a_trial_measured_too_large_counts_against_no_budget_and_leaves_nothing(lab):
+    curves = iter([[0.5, 0.6], [0.5, TOO_LARGE], [TOO_LARGE], [0.4, 0.3]])
+    plan = lab.plans(NUMBERS, trials=2, footprint=lambda _: footprint(), rungs=(1,))
+    told = {}
+
+    def drawn(config):
+        if config not in told:
+            told[config] = next(curves)
+            folder = lab.study.trial_folder(len(told) - 1)
+            folder.mkdir(parents=True)
+            (folder / CHECKPOINT).touch()
+            (folder / BEST).touch()
+        return told[config]
+
+    play(plan, drawn)
+
+    assert lab.states[1] is lab.states[2] is State.INFEASIBLE
+    assert plan.started() == 2
+    assert plan.over == "the budget of 2 trials is spent"
+    assert lab.trials[1].outcome.best_epoch == 1  # told, but scores nothing
+    assert [lab.study.trial_folder(n).exists() for n in range(3)] == [True, False, False]
+    lab.leave()
+
+    plan = lab.plans(NUMBERS, trials=2, footprint=lambda _: footprint(), resume=True)
+    assert lab.states[1:3] == [State.INFEASIBLE] * 2
+    assert lab.trials[2].outcome.excess_bytes == 2**20
+    assert plan.next() is Turn.OVER
+
+
+def test_a_model_that_is_wrong_about_the_memory_does_not_search_for_ever(lab):
+    plan = lab.plans(NUMBERS, trials=5, footprint=lambda _: footprint())
+
+    play(plan, lambda _: [TOO_LARGE])
+
+    assert lab.states == [State.INFEASIBLE] * TOO_LARGE_IN_A_ROW
+    assert plan.short
+    assert plan.over == (
+        "20 trials in a row were too large for the card, though their footprints fit; the nearest "
+        "one measured: needs more in epoch 1"
     )
 
 

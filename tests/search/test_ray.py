@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from headhunt.analysis import trials
@@ -15,13 +16,14 @@ from headhunt.search import run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.ray import EngineError, engine
 from headhunt.search.launch import prepare
-from headhunt.search.plan import Budget, Watcher
+from headhunt.search.plan import MOST_DEATHS, Budget, Watcher
 from headhunt.search.run import Show, run_search
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.catalogue import CONTROLS
 from headhunt.spaces.heads import HEADS
-from headhunt.spaces.record import Role, State
+from headhunt.spaces.record import Footprint, Role, State
+from headhunt.trainables.models.backbones import BackboneError
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
 
 from ..trainables.backbone_dirs import make_backbone
@@ -35,6 +37,18 @@ from headhunt.spaces.configs import Optimisation, ScratchConfig
 def small(trial):
     rate = trial.suggest_float("rate", 1e-3, 1e-2, log=True)
     return ScratchConfig(vocabulary=500, optimisation=Optimisation(learning_rate=rate))
+
+
+def widths(trial):
+    # Every other one is large.
+    return ScratchConfig(vocabulary=500, width=8 if trial.number % 2 else 256, feed_forward=8,
+        dropout=trial.suggest_float("dropout", 0, 0.9))
+
+
+def vast(trial):
+    # 300 terabytes: no machine gives them.
+    return ScratchConfig(vocabulary=500, width=8, feed_forward=10**13,
+        dropout=trial.suggest_float("dropout", 0, 0.9))
 
 
 def unsound(trial):
@@ -225,6 +239,43 @@ def test_what_diverges_or_is_too_large_for_the_card_is_told_so_and_the_search_en
     assert infeasible["epochs"].eq(0).all()
 
 
+def test_a_trial_measured_over_the_card_is_infeasible_on_a_worker_that_trains_the_next(
+    lab, search, monkeypatch
+):
+    # 65 MiB, of which 64 are the allowance for workspaces; the model is made to say that all fit.
+    (lab / "card.toml").write_text(TINY_CARD.replace("400_000_000", f"{300_000_000 + 65 * 2**20}"))
+    monkeypatch.setattr(Footprint, "excess_bytes", property(lambda _: -1))
+
+    plan, _ = search(
+        space=f"{lab}/mine.py:widths",
+        card=f"{lab}/card.toml",
+        budget=Budget(trials=4),
+        slots=1,
+        rungs=False,
+    )
+
+    assert [t.state for t in plan.study.trials[2:]] == [State.INFEASIBLE, State.COMPLETE] * 2
+    found = frame(lab)
+    large = found[found["state"] == "infeasible"]
+    assert large["width"].eq(256).all()
+    assert large["started_at"].notna().all()
+    assert large["measured_excess_mib"].between(0, 10, inclusive="neither").all()
+    assert large["reason"].str.fullmatch(r"measured: needs .* more than the 65 MiB .*").all()
+    assert found["measured_peak_mib"].iloc[[3, 5]].lt(65).all()
+
+
+@pytest.mark.proof  # three workers start: 40 s on a busy machine
+def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails(lab, search):
+    plan, _ = search(space=f"{lab}/mine.py:vast", budget=Budget(trials=3), slots=1)
+
+    (trial,) = (t for t in plan.study.trials if t.role is not Role.CONTROL)
+    assert trial.state is State.FAILED  # not infeasible: without a card nothing is
+    assert trial.outcome
+    assert trial.outcome.reason == (
+        f"its process died {MOST_DEATHS} times: it was killed, or the machine ran out of memory"
+    )
+
+
 def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_trial(lab, shared_ray):
     environment = {**os.environ, "COLUMNS": "200"}
     words = [sys.executable, "-c", "from headhunt.search.cli import main; main()"]
@@ -296,6 +347,26 @@ def test_a_second_study_of_the_same_notes_finds_them_encoded(lab, encoder):
         prepared.study.close()
 
     assert [e.made for e in encoded] == [True, False]
+
+
+def test_an_encoding_that_the_card_cannot_hold_is_told_with_the_backbone_and_no_note(
+    lab, encoder, monkeypatch
+):
+    def refuse(*_, **__):
+        torch.empty(10**15, dtype=torch.uint8)
+
+    monkeypatch.setattr(run, "encode_features", refuse)
+    settings = {"space": "heads", "backbones": (encoder,), "card": "p620", "max_tokens": 32}
+    prepared = prepare(
+        Request(notes=lab / "notes.csv", study="lab", store=lab / "store", given=settings)
+    )
+
+    with pytest.raises(
+        BackboneError, match=r"encoding .* MiB more than the 1748 MiB that the card"
+    ):
+        run._encode(prepared, silent([], [], lambda _: None))
+
+    prepared.study.close()
 
 
 @pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 3, 9)), (("f1", "card-hours"), ())])

@@ -208,6 +208,46 @@ def test_an_infeasible_trial_has_its_excess_as_a_constraint_and_no_value(study):
     assert there.constraints == {EXCESS_CONSTRAINT: 12.0}
 
 
+def test_a_trial_measured_too_large_has_that_excess_as_its_constraint_and_no_value(study):
+    trial = begin(study, scratch(), footprint=footprint(excess_mib=-100))
+    assert stored(study)[0].constraints == {EXCESS_CONSTRAINT: -100.0}  # while it runs
+    study.report(trial.number, epoch_report(1, 0.9))
+    outcome = Outcome(state=State.INFEASIBLE, reason="measured", excess_bytes=3 * 2**19)
+
+    study.end(trial.number, outcome)
+
+    there = stored(study)[0]
+    assert there.state is TrialState.PRUNED
+    assert (there.values, there.intermediate_values) == (None, {})
+    assert there.constraints == {EXCESS_CONSTRAINT: 1.5}
+    again = reopened(study).trials[0].outcome
+    assert again == trial.outcome
+    assert again
+    assert again.excess_bytes == 3 * 2**19
+
+
+def test_a_study_from_before_memory_was_measured_opens(study):
+    trial = begin(study, scratch())
+    study.report(trial.number, epoch_report(1, 0.5))
+    study.end(trial.number, Outcome(state=State.COMPLETE))
+    journal = study.folder / JOURNAL_NAME
+    study.close()
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        for value in line.get("user_attr", {}).values():
+            if isinstance(value, dict):
+                for new in ("peak_bytes", "reserved_bytes", "energy_joules", "excess_bytes"):
+                    value.pop(new, None)
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "peak_bytes" not in journal.read_text()
+
+    study = Study.open(study.folder.parent, "lab")
+
+    assert study.trials[0].reports[0].peak_bytes is None
+    assert study.trials[0].outcome == Outcome(state=State.COMPLETE, best_epoch=1)
+    study.close()
+
+
 @pytest.mark.parametrize("state", [State.PRUNED, State.FAILED])
 def test_a_trial_that_did_not_complete_has_its_curve_and_no_score(study, state):
     finish(study, begin(study, scratch()), 0.5, 0.9, state=state)

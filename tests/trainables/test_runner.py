@@ -1,4 +1,5 @@
 import json
+import traceback
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,8 @@ from headhunt.spaces.heads import HEADS, LinearHead
 from headhunt.spaces.record import EpochReport, Outcome, State
 from headhunt.trainables import runner
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
+from headhunt.trainables.card.cap import ShortOfMemoryError
+from headhunt.trainables.card.memory import WORKSPACE_BYTES
 from headhunt.trainables.models.backbones import load_backbone
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.notes.corpus import Part
@@ -74,6 +77,10 @@ def numbers(report):
 
 def curve(steps):
     return [numbers(step.report) for step in steps if step.report]
+
+
+def peaks(steps):
+    return [step.report.peak_bytes or 0 for step in steps if step.report]
 
 
 def folder_of(materials):
@@ -143,7 +150,7 @@ def test_a_trial_that_diverges_fails_with_its_epoch(small_corpus, materials):
     assert step.outcome.reason == "diverged: the training loss of epoch 1 is not finite"
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyError, MemoryError, UnicodeError, AssertionError])
+@pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError, AssertionError])
 @pytest.mark.parametrize("place", ["build", "train", "save_checkpoint"])
 def test_a_crash_fails_with_its_type_and_place_and_without_its_message(
     small_corpus, materials, monkeypatch, place, error
@@ -185,6 +192,71 @@ def test_a_crash_after_an_epoch_keeps_the_epochs_before(small_corpus, materials,
     checkpoint = load_checkpoint(folder_of(materials), runner.config_hash(HEAD))
     assert checkpoint is not None
     assert [r.epoch for r in checkpoint.reports] == [1]
+
+
+# --- more memory than there is -----------------------------------------------------------------
+
+
+def test_a_trial_that_takes_more_than_the_card_leaves_is_infeasible_with_its_excess(
+    small_corpus, materials
+):
+    limit = peaks(run(SCRATCH, small_corpus, materials))[0] - 5000
+    elsewhere = replace(materials, trials_dir=materials.trials_dir / "b", limit_bytes=limit)
+
+    (end,) = run(SCRATCH, small_corpus, elsewhere)
+
+    assert end.report is None
+    assert end.outcome.state is State.INFEASIBLE
+    assert end.outcome.excess_bytes == 5000
+    assert end.outcome.reason == (
+        "measured: needs 65 MiB, 1 MiB more than the 65 MiB that the card leaves"
+    )
+    assert not elsewhere.trials_dir.exists()
+
+
+@pytest.mark.parametrize("config", NETWORKS, ids=lambda c: c.model)
+def test_a_trial_that_fits_tells_its_measured_peak_with_every_epoch(
+    config, small_corpus, materials
+):
+    limited = replace(materials, limit_bytes=1748 * 2**20)
+
+    told = peaks(run(config, small_corpus, limited))
+
+    assert WORKSPACE_BYTES < told[0] < WORKSPACE_BYTES + 2**21
+    assert told == [told[0]] * 3
+
+
+@pytest.mark.parametrize("place", ["train", "save_checkpoint"])
+def test_an_allocator_that_refuses_more_than_the_card_leaves_makes_a_trial_infeasible(
+    small_corpus, materials, monkeypatch, place
+):
+    def refuse(*_, **__):
+        torch.empty(10**15, dtype=torch.uint8)
+
+    monkeypatch.setattr(runner, place, refuse)
+
+    (step,) = run(HEAD, small_corpus, replace(materials, limit_bytes=10**9))
+
+    assert step.outcome.state is State.INFEASIBLE
+    assert step.outcome.excess_bytes == 10**15 - 10**9
+
+
+@pytest.mark.parametrize("limit_bytes", [None, 10**9])
+def test_a_machine_without_memory_ends_the_process_and_quotes_no_note(
+    small_corpus, materials, monkeypatch, limit_bytes
+):
+    def crash(*_, **__):
+        raise MemoryError(CANARY)
+
+    monkeypatch.setattr(runner, "train", crash)
+
+    with pytest.raises(ShortOfMemoryError) as caught:
+        run(HEAD, small_corpus, replace(materials, limit_bytes=limit_bytes))
+
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+# -----------------------------------------------------------------------------------------------
 
 
 def test_a_backbone_that_was_not_encoded_fails_the_trial_alone(small_corpus, materials):
@@ -335,6 +407,8 @@ def test_a_step_crosses_as_json_with_and_without_a_report():
     steps = [
         Step(report, Outcome(state=State.RUNNING, trainable_parameters=3, total_parameters=4)),
         Step(None, Outcome(state=State.FAILED, reason="crashed: ValueError at loop.py:1")),
+        Step(None, Outcome(state=State.INFEASIBLE, reason="measured: needs", excess_bytes=7)),
+        Step(replace(report, peak_bytes=5, energy_joules=0.5), Outcome(state=State.COMPLETE)),
     ]
 
     assert [step_from_json(step_to_json(step)) for step in steps] == steps

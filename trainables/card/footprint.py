@@ -30,14 +30,10 @@ from ..models.scratch import ScratchModel
 from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from ..training.loop import optimiser_steps
-from .cards import MIB, Card
+from .cards import Card
 from .cost import Work, preparation
+from .memory import WORKSPACE_BYTES
 from .trace import Inputs, TrainingTrace, trace_inference, trace_training
-
-# cuBLAS takes its workspace from PyTorch's allocator, so under the cap: 8 x 4 MiB by the setting
-# that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
-# and for that of the backward pass. An allowance: nothing traced shows it.
-WORKSPACE_BYTES = 2 * 8 * 4 * MIB
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,14 @@ it hands out multiples of 512 bytes.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .cards import MIB
+
 ALLOCATION_BYTES = 512  # the CUDA allocator's smallest step
+
+# cuBLAS takes its workspace from PyTorch's allocator, so under the cap: 8 x 4 MiB by the setting
+# that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
+# and for that of the backward pass. An allowance: nothing traced shows it.
+WORKSPACE_BYTES = 2 * 8 * 4 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

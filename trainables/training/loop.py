@@ -7,7 +7,9 @@ needs no random state, and a resumed trial ends with the numbers of one that nev
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from ...spaces.configs import Optimisation
 from ...spaces.record import EpochReport, best_report
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
+from ..card.gauge import Gauge
 from ..models.finetuned import load_trained_state, trained_state
 from .batches import Ragged, evaluation_batches, training_batches
 from .checkpoints import Checkpoint
@@ -114,14 +117,18 @@ def train(
     seed: int,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    gauge: Gauge | None = None,
 ) -> Iterator[Epoch]:
     """Yield one epoch after the other, continuing after `checkpoint` where one is given.
 
-    The random generator is torch's own, seeded anew each epoch from (seed, epoch).
+    The random generator is torch's own, seeded anew each epoch from (seed, epoch). What the `gauge`
+    reads goes into the reports and changes nothing else.
 
     Raises:
         DivergedError: the training or the validation loss of an epoch was not finite.
+        TooLargeError: the gauge saw more memory than the trial may take.
     """
+    gauge = gauge or Gauge()
     torch.manual_seed(derive_seed(seed, "init"))
     model = build().to(device)
     optimiser = make_optimiser(model, optimisation)
@@ -137,12 +144,18 @@ def train(
     while len(reports) < settings.max_epochs and not _out_of_patience(reports, settings.patience):
         epoch = len(reports) + 1
         wall, cpu = time.perf_counter(), time.process_time()
+        gauge.begin_epoch()
         batches = training_batches(
             task.training,
             lengths,
             batch_size=optimisation.batch_size,
             seed=derive_seed(seed, "order", epoch),
         )
+        peak = max((r.peak_bytes or 0 for r in reports), default=0)
+        reserved = max((r.reserved_bytes or 0 for r in reports), default=0)
+        accumulation = optimisation.accumulation
+        watched = frozenset() if peak else gauge.choose(batches, lengths, accumulation)
+        watch = partial(gauge.around, model, optimiser)
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         model.train()
         total = torch.zeros((), device=device)
@@ -150,21 +163,29 @@ def train(
             step = (epoch - 1) * epoch_steps + place
             share = rate_share(step, steps=steps, warmup_share=optimisation.warmup_share)
             optimiser.param_groups[0]["lr"] = optimisation.learning_rate * share
-            first = place * optimisation.accumulation
-            micro = batches[first : first + optimisation.accumulation]
-            for notes, part in zip(micro, _shares(micro, task, weights), strict=True):
-                inputs, mask = task.inputs.batch(notes, device)
-                target = torch.from_numpy(task.labels[notes]).to(device)
-                loss = add_gradients(model, inputs, mask, target, weights=weights, share=part)
-                total += loss * len(notes)
-                del inputs, mask, target, loss  # or they stand beside the next batch
-            update(optimiser)
+            first = place * accumulation
+            micro = batches[first : first + accumulation]
+            shares = _shares(micro, task, weights)
+            for which, (notes, part) in enumerate(zip(micro, shares, strict=True), start=first):
+                with watch() if which in watched else nullcontext():
+                    inputs, mask = task.inputs.batch(notes, device)
+                    target = torch.from_numpy(task.labels[notes]).to(device)
+                    loss = add_gradients(model, inputs, mask, target, weights=weights, share=part)
+                    total += loss * len(notes)
+                    del inputs, mask, target, loss  # or they stand beside the next batch
+            last = place == epoch_steps - 1
+            with watch(update=True) if watched and last else nullcontext():
+                update(optimiser)
         train_loss = total.item() / len(task.training)
         if not math.isfinite(train_loss):
             raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
-        scores = score(predict(model, task, settings.batch_limit, device), _validation_labels(task))
+        probabilities = predict(
+            model, task, settings.batch_limit, device, watch if watched else nullcontext
+        )
+        scores = score(probabilities, _validation_labels(task))
         if not math.isfinite(scores.loss):  # the epoch's last step made it so
             raise DivergedError(f"diverged: the validation loss of epoch {epoch} is not finite")
+        reading = gauge.end_epoch()
         is_best = scores.f1 > max((r.f1 for r in reports), default=-1.0)
         report = EpochReport(
             epoch=epoch,
@@ -176,6 +197,9 @@ def train(
             train_loss=train_loss,
             wall_seconds=time.perf_counter() - wall,
             cpu_seconds=time.process_time() - cpu,
+            peak_bytes=max(peak, reading.peak_bytes or 0) or None,
+            reserved_bytes=max(reserved, reading.reserved_bytes or 0) or None,
+            energy_joules=reading.energy_joules,
         )
         reports.append(report)
         ended = ""
@@ -198,16 +222,30 @@ def train(
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, task: Task, batch_size: int, device: torch.device) -> np.ndarray:
-    """Class probabilities of the validation notes in their order, [notes, classes] float64."""
+def predict(
+    model: nn.Module,
+    task: Task,
+    batch_size: int,
+    device: torch.device,
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> np.ndarray:
+    """Class probabilities of the validation notes in their order, [notes, classes] float64.
+
+    `watch` stands around the largest batch.
+    """
     model.eval()
     place = np.empty(len(task.labels), dtype=np.int64)
     place[task.validation] = np.arange(len(task.validation))
     probabilities = np.empty((len(task.validation), task.classes))
-    for notes in evaluation_batches(task.validation, task.inputs.lengths, batch_size=batch_size):
-        inputs, mask = task.inputs.batch(notes, device)
-        logits = model(inputs, mask).logits
-        probabilities[place[notes]] = logits.double().softmax(dim=1).cpu().numpy()
+    batches = evaluation_batches(task.validation, task.inputs.lengths, batch_size=batch_size)
+    sizes = [len(notes) * int(task.inputs.lengths[notes].max()) for notes in batches]
+    largest = int(np.argmax(sizes))
+    for which, notes in enumerate(batches):
+        with watch() if which == largest else nullcontext():
+            inputs, mask = task.inputs.batch(notes, device)
+            logits = model(inputs, mask).logits
+            probabilities[place[notes]] = logits.double().softmax(dim=1).cpu().numpy()
+            del inputs, mask, logits
     return probabilities
 
 

@@ -1,0 +1,196 @@
+"""What a trial really takes, read beside its training: memory at its peak, and a GPU's energy.
+
+A GPU's allocator tells its own peak. A CPU's does not, so there the largest batches of the first
+epoch are watched: what stands beforehand is added up from the tensors, and the rest is the
+allocator's own record (`torch.profiler`), with nothing of the bookkeeping that made the estimate.
+Each size is rounded as a GPU's allocator does, so that the figure stands beside the modelled one.
+Nothing that is computed changes.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from .cap import Cap, DeviceFunctions, TooLargeError
+from .memory import WORKSPACE_BYTES, rounded
+from .meter import EnergyMeter, energy_meter
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Of one epoch; what could not be read is None."""
+
+    peak_bytes: int | None = None  # most that tensors took
+    reserved_bytes: int | None = None  # most that a GPU's allocator held: with its cache and gaps
+    energy_joules: float | None = None
+
+
+class Gauge:
+    """Reads nothing; the others read in its places."""
+
+    def begin_epoch(self) -> None:
+        """Read from here."""
+
+    def end_epoch(self) -> Reading:
+        """What was read since.
+
+        Raises:
+            TooLargeError: the trial took more than its limit.
+        """
+        return Reading()
+
+    def choose(
+        self, batches: Sequence[np.ndarray], lengths: np.ndarray, accumulation: int
+    ) -> frozenset[int]:
+        """The places of the micro-batches that are watched; none: no others are either."""
+        del batches, lengths, accumulation
+        return frozenset()
+
+    def around(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, update: bool = False
+    ) -> AbstractContextManager[None]:
+        """Watch a chosen micro-batch with its loading, an update, or a batch of validation.
+
+        Raises:
+            TooLargeError: the trial took more than its limit.
+        """
+        del model, optimiser, update
+        return nullcontext()
+
+
+class DeviceGauge(Gauge):
+    """A GPU's allocator and its board's counter."""
+
+    def __init__(self, device: DeviceFunctions, meter: EnergyMeter | None) -> None:
+        self._device, self._meter = device, meter
+
+    def begin_epoch(self) -> None:
+        """The peaks go on: they are the trial's."""
+        if self._meter:
+            self._meter.begin()
+
+    def end_epoch(self) -> Reading:
+        """Energy by the share of the device that the trial holds."""
+        allocated, reserved = self._device.peak_bytes()
+        return Reading(allocated, reserved, self._meter.joules() if self._meter else None)
+
+
+class HostGauge(Gauge):
+    """A CPU's allocator, watched where a trial takes most."""
+
+    def __init__(self, limit_bytes: int | None, allowance_bytes: int = WORKSPACE_BYTES) -> None:
+        """Prepare.
+
+        Args:
+            limit_bytes: that the trial may take; None: any.
+            allowance_bytes: for workspaces that a GPU's libraries take from its allocator.
+        """
+        self._limit, self._allowance = limit_bytes, allowance_bytes
+        self._seen: list[_Seen] = []
+        self._state_bytes = 0  # of the optimiser, once it is there
+
+    def choose(
+        self, batches: Sequence[np.ndarray], lengths: np.ndarray, accumulation: int
+    ) -> frozenset[int]:
+        """The largest by padded tokens, and the largest that others' gradients stand beside."""
+        sizes = [len(notes) * int(lengths[notes].max()) for notes in batches]
+        behind = [place for place in range(len(sizes)) if place % accumulation]
+        chosen = {max(range(len(sizes)), key=sizes.__getitem__)}
+        return frozenset(chosen | ({max(behind, key=sizes.__getitem__)} if behind else set()))
+
+    @contextmanager
+    def around(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, update: bool = False
+    ) -> Iterator[None]:
+        """Record every allocation and release inside."""
+        before = _state_bytes(optimiser)
+        standing = _held(_of_model(model)) + before
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it would tell standard error of each start
+        activities = [ProfilerActivity.CPU]
+        with profile(activities=activities, profile_memory=True, acc_events=False) as recorded:
+            yield
+        self._state_bytes = _state_bytes(optimiser)
+        self._seen.append(_Seen(standing + _most(_changes(recorded)), before, update))
+        self._hold()
+
+    def end_epoch(self) -> Reading:
+        """The peak of all that was watched; None where nothing was."""
+        if not self._seen:
+            return Reading()
+        self._hold()
+        return Reading(peak_bytes=self._peak_bytes)
+
+    @property
+    def _peak_bytes(self) -> int:
+        # In the first step the optimiser's state is not there yet; in all others it is.
+        return self._allowance + max(
+            seen.bytes + (0 if seen.update else self._state_bytes - seen.state_bytes)
+            for seen in self._seen
+        )
+
+    def _hold(self) -> None:
+        if self._limit is not None and self._peak_bytes > self._limit:
+            raise TooLargeError(self._peak_bytes, self._limit, "the card leaves")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    bytes: int  # at the peak of what was watched
+    state_bytes: int  # the optimiser's among them
+    update: bool  # in which the state may appear
+
+
+def gauge_of(cap: Cap, device: torch.device, share: float) -> Gauge:
+    """The gauge of a trial that holds this share of the device."""
+    if cap.device is None:
+        return HostGauge(cap.limit_bytes)
+    return DeviceGauge(cap.device, energy_meter(device, share))
+
+
+def _of_model(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.buffers()
+    for parameter in model.parameters():
+        yield parameter
+        if parameter.grad is not None:
+            yield parameter.grad
+
+
+def _state_bytes(optimiser: torch.optim.Optimizer) -> int:
+    states = optimiser.state.values()
+    return _held(t for state in states for t in state.values() if isinstance(t, Tensor))
+
+
+def _held(tensors: Iterable[Tensor]) -> int:
+    """Bytes of these tensors' storages, each once, as a GPU's allocator hands them out."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(rounded(size) for size in storages.values())
+
+
+def _changes(recorded: profile) -> list[int]:
+    """Bytes of each allocation, negative of each release, in their order."""
+    assert recorded.profiler is not None
+    results = recorded.profiler.kineto_results
+    assert results is not None
+    # torch's stubs leave the bytes of a kineto event out.
+    events: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
+    return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+
+
+def _most(changes: Iterable[int]) -> int:
+    """Most bytes that stand at once.
+
+    >>> _most([512, 1000, -512, 100, -1000, -100])
+    1536
+    """
+    now = most = 0
+    for change in changes:
+        now += rounded(change)
+        most = max(most, now)
+    return most
