@@ -81,8 +81,8 @@ def main() -> None:
     )
     told = decisions(rows)
     print(
-        f"{told.asked} decisions with a limit within 5 % of the truth: {told.went_over} said to fit "
-        f"went over it, {told.refused} of {told.fitted} that fitted were refused"
+        f"{told.asked} decisions with a limit within 5 % of the truth: {told.went_over} said to "
+        f"fit went over it, {told.refused} of {told.fitted} that fitted were refused"
     )
 
 
@@ -272,6 +272,7 @@ def measured_encoding() -> int:
 
 
 def network_of(config: HeadConfig | ScratchConfig) -> nn.Module:
+    """The config's network with random weights."""
     if isinstance(config, ScratchConfig):
         return ScratchModel(config, VOCABULARY, CLASSES, TOKENS)
     if config.mode is Mode.FROZEN:

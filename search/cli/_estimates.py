@@ -131,7 +131,8 @@ def _length(estimate: Estimate, batch: int) -> str:
     end = (
         ", all that the model can read" if estimate.largest_tokens == estimate.length_limit else ""
     )
-    return f"The longest notes that fit at {batch} a batch have {estimate.largest_tokens:,} tokens{end}.\n"
+    longest = f"{estimate.largest_tokens:,} tokens{end}"
+    return f"The longest notes that fit at {batch} a batch have {longest}.\n"
 
 
 def _notes(count: int) -> str:
@@ -170,8 +171,14 @@ def gallery_table(
 
     table = _table(
         f"On the card {card.name}, {max_tokens} tokens, {corpus}; heads on {backbone}",
-        "model", "batch", "trainable\nparameters", "peak\nMiB", "fits", "an epoch\ns", f"{epochs} epochs\ncard hours",
-    )  # fmt: skip
+        "model",
+        "batch",
+        "trainable\nparameters",
+        "peak\nMiB",
+        "fits",
+        "an epoch\ns",
+        f"{epochs} epochs\ncard hours",
+    )
     for config, found in rows:
         fits = "yes" if found.excess_bytes <= 0 else f"{_mib(found.excess_bytes)} over"
         step = config.optimisation
@@ -181,15 +188,20 @@ def gallery_table(
             else f"{step.batch_size} x {step.accumulation}"
         )
         table.add_row(
-            describe(config), batch, f"{found.trainable_parameters:,}", _mib(found.peak_bytes), fits,
-            amount(found.epoch_seconds), amount(found.card_hours(epochs)),
-        )  # fmt: skip
+            describe(config),
+            batch,
+            f"{found.trainable_parameters:,}",
+            _mib(found.peak_bytes),
+            fits,
+            amount(found.epoch_seconds),
+            amount(found.card_hours(epochs)),
+        )
     limit = rows[0][1].limit_bytes
     return Group(
         table,
         Text(
-            f"All of it is modelled. The card leaves {_mib(limit)} MiB; hours are with the encoding. "
-            "Name a model for its memory by part."
+            f"All of it is modelled. The card leaves {_mib(limit)} MiB; hours are with the encoding."
+            " Name a model for its memory by part."
         ),
     )
 

@@ -257,7 +257,7 @@ def _single_operations(device: torch.device) -> Iterator[tuple[str, int, Callabl
     soft = x.softmax(-1)
     half = x.half()
     unit = torch.ones(COLUMNS, device=device)
-    normed, mean, spread = aten.native_layer_norm(x, [COLUMNS], unit, unit, 1e-5)
+    _, mean, spread = aten.native_layer_norm(x, [COLUMNS], unit, unit, 1e-5)
     heads = x.view(8, ROWS // 8, 8, COLUMNS // 8).transpose(1, 2)
     table = torch.randn(1000, COLUMNS, device=device)
     words = torch.randint(1000, (ROWS,), device=device)

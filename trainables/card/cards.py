@@ -37,7 +37,7 @@ class Card:
     launch_seconds: float = LAUNCH_SECONDS  # of one operation, from Python to the device
     # Elements a second of operations that neither rate explains, by PyTorch's name: measured on a
     # calibrated device, empty where only a data sheet is known.
-    element_rates: Mapping[str, float] = field(default_factory=dict)
+    element_rates: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def limit_bytes(self) -> int:

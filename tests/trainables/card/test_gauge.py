@@ -11,9 +11,9 @@ from benchmarks.footprint_memory import (
     ENCODER,
     NOTES,
     TOKENS,
-    _network,
     configs,
     footprinter,
+    network_of,
 )
 from headhunt.spaces.configs import HeadConfig, Mode
 from headhunt.trainables.assignment import TrainingSettings
@@ -54,7 +54,7 @@ def task_of(config, training=3 * NOTES):
 def reports_of(config, gauge, *, epochs=1, training=3 * NOTES, checkpoint=None):
     settings = TrainingSettings(max_epochs=2, patience=0, batch_limit=NOTES, max_tokens=TOKENS)
     running = train(
-        lambda: _network(config),
+        lambda: network_of(config),
         task_of(config, training),
         config.optimisation,
         settings,
