@@ -30,25 +30,35 @@ def largest(excess: Callable[[int], int], start: int, most: int) -> int:
 
     fits, too_large = 0, most + 1
     size = min(max(start, 1), most)
+    halve = False
     while too_large - fits > 1:
+        before = too_large - fits
         if over(size) > 0:
             too_large = size
         else:
             fits = size
-        size = _next(known, fits, too_large, most)
+        # A line is nearly exact; where it is not, halving ends it in a few steps all the same.
+        halve = not halve and too_large - fits > before // 2
+        size = _next(known, fits, too_large, most, halve=halve)
     return fits
 
 
-def _next(known: dict[int, int], fits: int, too_large: int, most: int) -> int:
-    """Where a line through what is known around the border crosses it, within the bracket."""
-    sizes = sorted(known)
-    near = sorted(sizes, key=lambda size: abs(known[size]))[:2]
-    if len(near) < 2 or known[near[0]] == known[near[1]]:
-        guess = 2 * max(fits, 1) if too_large > most else (fits + too_large) // 2
-    else:
-        one, other = near
-        slope = (known[other] - known[one]) / (other - one)
-        guess = int(one - known[one] / slope)
-        if guess == fits:  # the line says that this is the last one: look at the next
-            guess += 1
+def _next(known: dict[int, int], fits: int, too_large: int, most: int, *, halve: bool) -> int:
+    """A size inside the bracket: where the line through its ends crosses zero, or the middle."""
+    if too_large > most:  # nothing is too large yet
+        return min(_ahead(known, fits), most)
+    low, high = known.get(fits), known[too_large]
+    if halve or low is None:
+        return (fits + too_large) // 2
+    share = -low / (high - low)
+    guess = fits + int(share * (too_large - fits))
     return min(max(guess, fits + 1), too_large - 1)
+
+
+def _ahead(known: dict[int, int], fits: int) -> int:
+    """Beyond all that fits: along the line through the two largest, or twice as far."""
+    below = [size for size in sorted(known) if size < fits]
+    if below and known[fits] > known[below[-1]]:
+        slope = (known[fits] - known[below[-1]]) / (fits - below[-1])
+        return max(fits + 1, min(int(fits - known[fits] / slope) + 1, 64 * fits))
+    return 2 * fits
