@@ -25,7 +25,7 @@ def settle(device: torch.device, cpus: int) -> threadpool_limits:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It would also fill every new tensor first: a launch more for each, which nothing reads.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         # Fused attention is among them; the plain one is also what the footprint traces.
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_flash_sdp(False)
