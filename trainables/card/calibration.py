@@ -24,6 +24,9 @@ from .trace import count_launches
 
 RUN_SECONDS = 0.25  # of each micro-benchmark
 LEAST_RUNS = 7
+# A GPU is given some runs at once behind a wait of about 2 ms (at 2 GHz), in which the host
+# launches them all: one at a time, a large GPU would be measured by its launches.
+QUEUED_RUNS, WAIT_CYCLES = 20, 4_000_000
 # Rows of a batch, width in, width out: products like those of encoders and of heads.
 PRODUCTS = ((1024, 128, 512), (2048, 384, 384), (2048, 768, 768), (2048, 768, 64))
 ATTENTIONS = ((32, 128, 32), (96, 256, 64))  # notes x heads, tokens, width of a head
@@ -176,6 +179,26 @@ def run_seconds(run: Callable[[], object], device: torch.device) -> float:
     return float(np.median(taken))
 
 
+def work_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """How long one run keeps the device busy: its launch counts on a processor alone."""
+    if device.type != "cuda":
+        return run_seconds(run, device)
+    run()
+    taken: list[float] = []
+    end = time.perf_counter() + RUN_SECONDS
+    while len(taken) < LEAST_RUNS or time.perf_counter() < end:
+        begin, done = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        _wait(device)
+        torch.cuda._sleep(WAIT_CYCLES)
+        begin.record()
+        for _ in range(QUEUED_RUNS):
+            run()
+        done.record()
+        _wait(device)
+        taken.append(begin.elapsed_time(done) / 1000 / QUEUED_RUNS)
+    return float(np.median(taken))
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -187,11 +210,11 @@ def product_rates(device: torch.device) -> list[float]:
     for rows, wide, out in PRODUCTS:
         one = torch.randn(rows, wide, device=device)
         other = torch.randn(out, wide, device=device)
-        taken = run_seconds(lambda one=one, other=other: F.linear(one, other), device)
+        taken = work_seconds(lambda one=one, other=other: F.linear(one, other), device)
         rates.append(2 * rows * wide * out / taken)
     for count, tokens, wide in ATTENTIONS:
         one = torch.randn(count, tokens, wide, device=device)
-        taken = run_seconds(lambda one=one: torch.bmm(one, one.transpose(1, 2)), device)
+        taken = work_seconds(lambda one=one: torch.bmm(one, one.transpose(1, 2)), device)
         rates.append(2 * count * tokens * tokens * wide / taken)
     return rates
 
@@ -202,8 +225,8 @@ def stream_rates(device: torch.device) -> list[float]:
     for size in STREAM_MIB:
         one = torch.randn(size * MIB // 4, device=device)
         other = torch.randn_like(one)
-        rates.append(2 * size * MIB / run_seconds(lambda one=one: one.clone(), device))
-        summed = run_seconds(lambda one=one, other=other: one + other, device)
+        rates.append(2 * size * MIB / work_seconds(lambda one=one: one.clone(), device))
+        summed = work_seconds(lambda one=one, other=other: one + other, device)
         rates.append(3 * size * MIB / summed)
     return rates
 
@@ -243,7 +266,7 @@ def element_rates(
 ) -> Iterator[tuple[str, float]]:
     """Elements a second of the operations that the bandwidth alone does not explain."""
     for name, moved_bytes, run in _single_operations(device):
-        taken = run_seconds(run, device) - launch
+        taken = work_seconds(run, device) - (launch if device.type == "cpu" else 0.0)
         elements = ROWS * COLUMNS
         if taken > SLOWER * moved_bytes * elements / bandwidth:
             yield name, elements / taken
