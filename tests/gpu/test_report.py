@@ -1,5 +1,6 @@
 """The report's logic on a played device: every section with small shapes, and what it then says."""
 
+import doctest
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from headhunt.trainables.card.memory import WORKSPACE_BYTES
 from headhunt.trainables.runner import run_trial
 
 from ..trainables.played_device import PlayedDevice
-from . import cap, peaks, ratio, times, together
+from . import cap, peaks, ratio, sections, times, together
 from .facts import facts
 from .machine import Context, Machine, Workspaces, gpu_workspaces
 from .processes import ChildError, open_workers, run_order
@@ -288,6 +289,10 @@ def test_the_encoder_is_set_against_the_small_model(machine):
     assert f"| full, AdamW | {full.predicted:,.2f} | {full.predicted / first.predicted:,.0f} |" in (
         text(found)
     )
+
+
+def test_the_examples_of_the_sections_hold():
+    assert doctest.testmod(sections).failed == 0
 
 
 # --- the report ------------------------------------------------------------------------------
