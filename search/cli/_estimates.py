@@ -200,8 +200,8 @@ def gallery_table(
     return Group(
         table,
         Text(
-            f"All of it is modelled. The card leaves {_mib(limit)} MiB; hours are with the encoding."
-            " Name a model for its memory by part."
+            f"All of it is modelled. The card leaves {_mib(limit)} MiB; hours include encoding. "
+            "Name a model for its memory by part."
         ),
     )
 

@@ -1,11 +1,19 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headhunt.trainables.card.cards import CARDS, MIB, CardError, gpu_fraction, load_card
+from headhunt.trainables.card.cards import (
+    CARDS,
+    MIB,
+    CardError,
+    card_toml,
+    gpu_fraction,
+    load_card,
+)
 
 P620 = CARDS["p620"]
 SOUND = """
@@ -50,10 +58,40 @@ def test_a_card_file_is_read_as_it_stands(tmp_path):
 
 
 def test_an_unknown_name_is_told_the_known_ones_and_the_ways_out():
-    with pytest.raises(
-        CardError, match=r"one of \['p620'\], a \.toml file, or 'none'.* got 'a100'"
-    ):
-        load_card("a100")
+    with pytest.raises(CardError, match=r"one of \[.*'p620'.*\], a \.toml file, 'auto' .* 'none'"):
+        load_card("p630")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_every_card_of_the_table_is_sound_and_says_where_its_numbers_are_from(name):
+    card = load_card(name)
+
+    assert card is not None
+    assert 0 < card.reserve_bytes < card.memory_bytes
+    assert len(card.source) > 15
+    assert 1 < card.flops / card.bandwidth < 100  # FLOPs a byte: none is off by a thousand
+    assert hash(card) == hash(load_card(name))
+
+
+def test_a_card_survives_the_way_through_a_file(tmp_path):
+    card = replace(P620, name='A "quoted" \\ name', element_rates={"gelu": 2.5e9})
+
+    assert load_card(write(tmp_path, card_toml(card))) == card
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("flops_share = 1.5", "flops_share"),
+        ("bandwidth_share = 0", "bandwidth_share"),
+        ("launch_seconds = -1e-6", "launch_seconds"),
+        ("element_rates = {gelu = 0}", "element_rates"),
+        ("element_rates = 3", "element_rates"),
+    ],
+)
+def test_what_was_calibrated_must_be_possible(tmp_path, text, wrong):
+    with pytest.raises(CardError, match=rf"found wrong: \['{wrong}'\]"):
+        load_card(write(tmp_path, SOUND + text))
 
 
 def line(name, value):
