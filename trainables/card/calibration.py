@@ -7,6 +7,7 @@ chain of tiny steps for what starting an operation costs. Each takes the median 
 
 import math
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ PRODUCTS = ((1024, 128, 512), (2048, 384, 384), (2048, 768, 768), (2048, 768, 64
 ATTENTIONS = ((32, 128, 32), (96, 256, 64))  # notes x heads, tokens, width of a head
 STREAM_MIB = (1, 4, 16)  # of a tensor
 ROWS, COLUMNS = 2048, 512  # of the tensor that single operations are measured on
+FORMS = {"PCIE", "SXM"}  # of boards of one name
 SLOWER = 1.25  # than the bandwidth explains: from there on an operation has a rate of its own
 # Cores of a multiprocessor by compute capability, from NVIDIA's CUDA programming guide.
 CORES = {(6, 0): 64, (6, 1): 128, (7, 0): 64, (7, 5): 64, (8, 0): 64, (8, 6): 128, (8, 9): 128}
@@ -51,7 +53,7 @@ def real_card() -> Card:
         )
     found: Any = torch.cuda.get_device_properties(0)
     for card in CARDS.values():
-        if card.name.split()[-1] in found.name and _about(card.memory_bytes, found.total_memory):
+        if _is_model(card, found.name) and _about(card.memory_bytes, found.total_memory):
             return _with_memory(card, found)
     clock = getattr(found, "clock_rate", 0) * 1e3
     memory_clock = getattr(found, "memory_clock_rate", 0) * 1e3
@@ -73,6 +75,19 @@ def real_card() -> Card:
         watts=float(watts or 0),
         source="read from the device",
     )
+
+
+def _is_model(card: Card, found: str) -> bool:
+    """Whether the driver's name is of this line of the table.
+
+    Drivers write "NVIDIA H200" or "NVIDIA A100-PCIE-40GB": brand, form and memory may be there or
+    not, but two forms must not contradict each other.
+    """
+    theirs, ours = (set(re.split(r"[^A-Z0-9]+", name.upper())) for name in (found, card.name))
+    forms = {form for form in FORMS for words in (theirs, ours) if form in words}
+    memory = re.compile(r"\d{1,2}|GB")
+    words = {word for word in ours - FORMS if not memory.fullmatch(word)}
+    return words <= theirs and len(forms) < 2
 
 
 def _about(one: int, other: int) -> bool:
