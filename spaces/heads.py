@@ -6,9 +6,10 @@ A new head is one settings class with its suggester here, registered in `HEADS`,
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from optuna.trial import BaseTrial
+if TYPE_CHECKING:  # a worker trains without Optuna, and configs are read without it
+    from optuna.trial import BaseTrial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +61,13 @@ class GrnHead:
 HeadSettings = LinearHead | AdapterHead | LightweightHead | TinyAttentionHead | GrnHead
 
 
-def suggest_linear(trial: BaseTrial) -> LinearHead:
+def suggest_linear(trial: "BaseTrial") -> LinearHead:
     """The control has nothing to choose."""
     del trial
     return LinearHead()
 
 
-def suggest_adapter(trial: BaseTrial) -> AdapterHead:
+def suggest_adapter(trial: "BaseTrial") -> AdapterHead:
     """Bottlenecks around the official 64, both activations, both initialisations."""
     return AdapterHead(
         bottleneck=trial.suggest_int("adapter_bottleneck", 8, 256, log=True),
@@ -77,7 +78,7 @@ def suggest_adapter(trial: BaseTrial) -> AdapterHead:
     )
 
 
-def suggest_lightweight(trial: BaseTrial) -> LightweightHead:
+def suggest_lightweight(trial: "BaseTrial") -> LightweightHead:
     """Bottlenecks up to the official 256, and both readings of the structure."""
     return LightweightHead(
         bottleneck=trial.suggest_int("lightweight_bottleneck", 16, 256, log=True),
@@ -85,7 +86,7 @@ def suggest_lightweight(trial: BaseTrial) -> LightweightHead:
     )
 
 
-def suggest_tiny_attention(trial: BaseTrial) -> TinyAttentionHead:
+def suggest_tiny_attention(trial: "BaseTrial") -> TinyAttentionHead:
     """Attention widths from the official 1 up to 64."""
     return TinyAttentionHead(
         attention_width=trial.suggest_int("tiny_attention_width", 1, 64, log=True),
@@ -93,7 +94,7 @@ def suggest_tiny_attention(trial: BaseTrial) -> TinyAttentionHead:
     )
 
 
-def suggest_grn(trial: BaseTrial) -> GrnHead:
+def suggest_grn(trial: "BaseTrial") -> GrnHead:
     """The paper's full width (24 to 440 times the other heads' parameters) or a bottleneck."""
     full = trial.suggest_categorical("grn_full_width", [False, True])
     return GrnHead(
@@ -107,7 +108,7 @@ class HeadChoice:
     """One entry of the space: the settings, how they are suggested, and where a search starts."""
 
     settings: type[HeadSettings]
-    suggest: Callable[[BaseTrial], HeadSettings]
+    suggest: "Callable[[BaseTrial], HeadSettings]"
     reference: Mapping[str, Any]  # parameters of the official code; the search tries them first
 
 

@@ -4,9 +4,7 @@ It turns assignments into steps and steps into results, both as JSON text, and n
 trial does stands in `runner`, which needs no Ray.
 """
 
-import gc
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,13 +12,13 @@ from typing import Any
 import ray
 import torch
 from ray.tune import Trainable
-from threadpoolctl import threadpool_limits
 
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
 from .card.cap import cap_of
 from .notes.corpus import Corpus
 from .runner import Step, run_trial
+from .worker import settle
 
 ASSIGNMENT, STEP = "assignment", "step"  # keys of Tune's config and of its results
 
@@ -38,19 +36,10 @@ class HeadhuntTrainable(Trainable):
         self._corpus, self._materials = corpus, materials
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         cpus = max(1, int(resources.get("CPU", 1)))
-        torch.set_num_threads(cpus)  # one thread a CPU: more made trials 10 to 100 times slower
-        self._limits = threadpool_limits(cpus)
         self._fraction = float(resources.get("GPU", 0.0))
         self._device = torch.device("cuda" if self._fraction and ray.get_gpu_ids() else "cpu")
-        if self._device.type == "cuda":  # same seed, same trial: some kernels sum in any order
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            # Fused attention is among them; the plain one is also what the footprint traces.
-            torch.backends.cuda.enable_mem_efficient_sdp(False)
-            torch.backends.cuda.enable_flash_sdp(False)
-            torch.backends.cuda.enable_cudnn_sdp(False)
+        self._limits = settle(self._device, cpus)
         self._cap = cap_of(self._device, materials.limit_bytes)
-        gc.freeze()  # what is here stays: a third of a second less to look through before a trial
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -50,8 +50,8 @@ def footprint(
     card: Annotated[
         str,
         typer.Option(
-            help="p620 | gtx1050ti | t4 | rtx3060 | a100 | h200 | FILE.toml | auto (this machine's "
-            "GPU)"
+            help="p620 | gtx1050ti | t4 | rtx3060 | a100 | h100 | h200 | FILE.toml | auto (this "
+            "machine's GPU)"
         ),
     ] = "p620",
     backbone: Annotated[

@@ -1,17 +1,11 @@
 """A worker that stays warm under the cap: memory goes back, and running out of it ends one trial.
 
-The device is played by a dispatch mode that adds up the storages alive on the CPU and refuses what
-exceeds its limit, in CUDA's own words; the worker, the runner and the training loop are real.
+The device is played (`played_device`); the worker, the runner and the training loop are real.
 """
 
-import weakref
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from headhunt.spaces.configs import Optimisation, ScratchConfig
 from headhunt.spaces.record import State
@@ -21,61 +15,11 @@ from headhunt.trainables.card.cards import MIB
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
 
+from .played_device import PlayedDevice
+
 LIMIT = 8 * MIB
 SMALL = ScratchConfig(width=8, feed_forward=8, vocabulary=200, optimisation=Optimisation())
 LARGE = replace(SMALL, width=256, feed_forward=4096)  # its feed-forward weights alone fill 8 MiB
-
-
-class PlayedDevice(TorchDispatchMode):
-    """A GPU of 64 MiB: what is alive on the CPU while it is entered stands in its memory."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive: dict[int, int] = {}  # id of a storage -> bytes
-        self.most = self.others = 0
-        self.limit = self.total = 64 * MIB
-        self.at_release: list[int] = []  # bytes still held when a trial begins
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in (t for t in tree_iter(out) if isinstance(t, Tensor)):
-            if tensor.device.type == "cpu" and tensor.dtype is not torch.int32:  # the mapped notes
-                self._keep(tensor.untyped_storage())
-        return out
-
-    def _keep(self, storage):
-        size = storage.nbytes()
-        if id(storage) in self.alive or size == 0:
-            return
-        if self.held_bytes() + size > min(self.limit, self.total - self.others):
-            asked = f"{size / MIB:.2f} MiB"
-            raise torch.OutOfMemoryError(
-                f"CUDA out of memory. Tried to allocate {asked}. GPU 0 has"
-            )
-        self.alive[id(storage)] = size
-        weakref.finalize(storage, self.alive.pop, id(storage), None)
-        self.most = max(self.most, self.held_bytes())
-
-    def total_bytes(self):
-        return self.total
-
-    def free_bytes(self):
-        return self.total - self.others - self.held_bytes()
-
-    def held_bytes(self):
-        return sum(self.alive.values())
-
-    def peak_bytes(self):
-        return self.most, self.most
-
-    def forget_peak(self):
-        self.most = self.held_bytes()
-
-    def release(self):
-        self.at_release.append(self.held_bytes())
-
-    def set_limit(self, limit_bytes):
-        self.limit = limit_bytes
 
 
 class Bench:

@@ -7,6 +7,7 @@ chain of tiny steps for what starting an operation costs. Each takes the median 
 
 import math
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,11 +25,15 @@ from .trace import count_launches
 
 RUN_SECONDS = 0.25  # of each micro-benchmark
 LEAST_RUNS = 7
+# A GPU is given some runs at once behind a wait of about 2 ms (at 2 GHz), in which the host
+# launches them all: one at a time, a large GPU would be measured by its launches.
+QUEUED_RUNS, WAIT_CYCLES = 20, 4_000_000
 # Rows of a batch, width in, width out: products like those of encoders and of heads.
 PRODUCTS = ((1024, 128, 512), (2048, 384, 384), (2048, 768, 768), (2048, 768, 64))
 ATTENTIONS = ((32, 128, 32), (96, 256, 64))  # notes x heads, tokens, width of a head
 STREAM_MIB = (1, 4, 16)  # of a tensor
 ROWS, COLUMNS = 2048, 512  # of the tensor that single operations are measured on
+FORMS = {"PCIE", "SXM"}  # of boards of one name
 SLOWER = 1.25  # than the bandwidth explains: from there on an operation has a rate of its own
 # Cores of a multiprocessor by compute capability, from NVIDIA's CUDA programming guide.
 CORES = {(6, 0): 64, (6, 1): 128, (7, 0): 64, (7, 5): 64, (8, 0): 64, (8, 6): 128, (8, 9): 128}
@@ -48,7 +53,7 @@ def real_card() -> Card:
         )
     found: Any = torch.cuda.get_device_properties(0)
     for card in CARDS.values():
-        if card.name.split()[-1] in found.name and _about(card.memory_bytes, found.total_memory):
+        if _is_model(card, found.name) and _about(card.memory_bytes, found.total_memory):
             return _with_memory(card, found)
     clock = getattr(found, "clock_rate", 0) * 1e3
     memory_clock = getattr(found, "memory_clock_rate", 0) * 1e3
@@ -70,6 +75,19 @@ def real_card() -> Card:
         watts=float(watts or 0),
         source="read from the device",
     )
+
+
+def _is_model(card: Card, found: str) -> bool:
+    """Whether the driver's name is of this line of the table.
+
+    Drivers write "NVIDIA H200" or "NVIDIA A100-PCIE-40GB": brand, form and memory may be there or
+    not, but two forms must not contradict each other.
+    """
+    theirs, ours = (set(re.split(r"[^A-Z0-9]+", name.upper())) for name in (found, card.name))
+    forms = {form for form in FORMS for words in (theirs, ours) if form in words}
+    memory = re.compile(r"\d{1,2}|GB")
+    words = {word for word in ours - FORMS if not memory.fullmatch(word)}
+    return words <= theirs and len(forms) < 2
 
 
 def _about(one: int, other: int) -> bool:
@@ -176,6 +194,26 @@ def run_seconds(run: Callable[[], object], device: torch.device) -> float:
     return float(np.median(taken))
 
 
+def work_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """How long one run keeps the device busy: its launch counts on a processor alone."""
+    if device.type != "cuda":
+        return run_seconds(run, device)
+    run()
+    taken: list[float] = []
+    end = time.perf_counter() + RUN_SECONDS
+    while len(taken) < LEAST_RUNS or time.perf_counter() < end:
+        begin, done = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        _wait(device)
+        torch.cuda._sleep(WAIT_CYCLES)
+        begin.record()
+        for _ in range(QUEUED_RUNS):
+            run()
+        done.record()
+        _wait(device)
+        taken.append(begin.elapsed_time(done) / 1000 / QUEUED_RUNS)
+    return float(np.median(taken))
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -187,11 +225,11 @@ def product_rates(device: torch.device) -> list[float]:
     for rows, wide, out in PRODUCTS:
         one = torch.randn(rows, wide, device=device)
         other = torch.randn(out, wide, device=device)
-        taken = run_seconds(lambda one=one, other=other: F.linear(one, other), device)
+        taken = work_seconds(lambda one=one, other=other: F.linear(one, other), device)
         rates.append(2 * rows * wide * out / taken)
     for count, tokens, wide in ATTENTIONS:
         one = torch.randn(count, tokens, wide, device=device)
-        taken = run_seconds(lambda one=one: torch.bmm(one, one.transpose(1, 2)), device)
+        taken = work_seconds(lambda one=one: torch.bmm(one, one.transpose(1, 2)), device)
         rates.append(2 * count * tokens * tokens * wide / taken)
     return rates
 
@@ -202,8 +240,8 @@ def stream_rates(device: torch.device) -> list[float]:
     for size in STREAM_MIB:
         one = torch.randn(size * MIB // 4, device=device)
         other = torch.randn_like(one)
-        rates.append(2 * size * MIB / run_seconds(lambda one=one: one.clone(), device))
-        summed = run_seconds(lambda one=one, other=other: one + other, device)
+        rates.append(2 * size * MIB / work_seconds(lambda one=one: one.clone(), device))
+        summed = work_seconds(lambda one=one, other=other: one + other, device)
         rates.append(3 * size * MIB / summed)
     return rates
 
@@ -243,7 +281,7 @@ def element_rates(
 ) -> Iterator[tuple[str, float]]:
     """Elements a second of the operations that the bandwidth alone does not explain."""
     for name, moved_bytes, run in _single_operations(device):
-        taken = run_seconds(run, device) - launch
+        taken = work_seconds(run, device) - (launch if device.type == "cpu" else 0.0)
         elements = ROWS * COLUMNS
         if taken > SLOWER * moved_bytes * elements / bandwidth:
             yield name, elements / taken

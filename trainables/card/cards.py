@@ -85,6 +85,7 @@ CARDS = {
         "GeForce RTX 3060", 12, 12.74, 360, 170, "TechPowerUp: GA106, 192 bit at 15 Gbit/s"
     ),
     "a100": _gpu("A100 PCIe 40 GB", 40, 19.5, 1555, 250, "NVIDIA A100 data sheet: FP32, no TF32"),
+    "h100": _gpu("H100 SXM", 79, 67, 3350, 700, "NVIDIA H100 data sheet: 80 GB, FP32, no TF32"),
     "h200": _gpu("H200 SXM", 139, 67, 4800, 700, "NVIDIA H200 data sheet: 141 GB, FP32, no TF32"),
 }
 AUTO, NONE = "auto", "none"

@@ -94,6 +94,29 @@ def test_a_card_of_the_table_is_recognised_and_keeps_its_own_memory(gpu):
     assert card.source.endswith("memory read from the device")
 
 
+@pytest.mark.parametrize(
+    ("name", "gibibytes", "expected"),
+    [
+        ("Quadro P620", 2, "p620"),
+        ("NVIDIA GeForce GTX 1050 Ti", 3.94, "gtx1050ti"),
+        ("NVIDIA A100-PCIE-40GB", 39.4, "a100"),
+        ("NVIDIA H100 80GB HBM3", 79.2, "h100"),
+        ("NVIDIA H200", 139.8, "h200"),
+        ("NVIDIA H100 PCIe", 79.2, None),  # slower than the SXM
+        ("NVIDIA GeForce GTX 1650 Ti", 3.94, None),
+        ("NVIDIA GeForce RTX 3060 Ti", 8, None),
+    ],
+)
+def test_the_drivers_name_is_told_from_others_like_it(gpu, name, gibibytes, expected):
+    gpu(name=name, total_memory=int(gibibytes * GIB), major=3, minor=0, multi_processor_count=1)
+
+    if expected is None:
+        with pytest.raises(CardError, match="does not tell its"):
+            real_card()
+    else:
+        assert real_card().name == CARDS[expected].name
+
+
 def test_an_unknown_card_is_worked_out_from_its_clocks(gpu):
     gpu(
         watts=300.0,
