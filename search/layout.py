@@ -1,8 +1,8 @@
 """How many trials each node runs at once, and what each of them holds.
 
-As many trials share a device as fit on it under the card, each with a context of that device, and no
-more; where no node has a device, as many as there are CPUs. It looks at nothing itself: what a node
-has is found by the executor.
+As many trials share a device as fit on it under the card, each with a context of that device, and
+no more; where no node has a device, as many as there are CPUs. It looks at nothing itself: what a
+node has is found by the executor.
 """
 
 from collections.abc import Mapping, Sequence

@@ -459,6 +459,14 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
             self._bridge.controller = tune_controller
             tune_controller._tune_controller._actor_cache = _WarmWorkers()
 
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """None in particular: Tune starts what waits.
+
+        It would give the oldest one, whose worker is starting, a warm worker and stop the other:
+        with short trials the cold slots would never come up.
+        """
+        del tune_controller
+
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict) -> str:
         """Hand an epoch to the plan."""
         del tune_controller
