@@ -71,10 +71,9 @@ def rank_correlations(rows: list[Compared]) -> dict[str, float]:
     found = {}
     for family in dict.fromkeys(row.family for row in rows):
         own = [row for row in rows if row.family == family]
-        result = spearmanr(
+        found[family], _ = spearmanr(
             [row.predicted_seconds for row in own], [row.measured_seconds for row in own]
         )
-        found[family] = float(result.statistic)
     return found
 
 

@@ -14,6 +14,7 @@ import torch
 
 from ..spaces.catalogue import Space
 from ..trainables.card.cards import Card, CardError, load_card
+from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_dir
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
@@ -207,6 +208,12 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
             f"--slots must be 1 or more; {request.slots=}",
         ),
         (
+            not request.mps or bool(request.address) or mps_runs(),
+            f"--mps: no MPS control daemon has its pipe in {mps_folder()}: start "
+            "`nvidia-cuda-mps-control -d`, name its folder in CUDA_MPS_PIPE_DIRECTORY, or leave "
+            "--mps out",
+        ),
+        (
             not unknown and len(set(settings.objective)) == len(settings.objective),
             f"--objective is f1 or f1,card-hours; got {','.join(settings.objective)!r}",
         ),
@@ -236,7 +243,7 @@ def _budget(
             problems.append(f"{option} must be a positive number; got {value}")
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
-    if budget.gpu_hours is not None and not torch.cuda.is_available():
+    if budget.gpu_hours is not None and not request.address and not torch.cuda.is_available():
         problems.append("--gpu-hours needs a GPU to measure: use --wall-hours here")
     return budget
 

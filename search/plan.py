@@ -107,6 +107,10 @@ class Plan:
             return Turn.OVER
         return self._propose()
 
+    def is_over(self) -> bool:
+        """Whether no more trials start, without starting one."""
+        return not self._waiting and (bool(self._over) or self._spent())
+
     def report(self, number: int, report: EpochReport) -> bool:
         """Record an epoch; whether the trial goes on."""
         trial = self.study.trials[number]

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from ..spaces.configs import backbone_label
 from ..spaces.record import EpochReport, State
+from .layout import Layout, NodeSlots
 from .plan import Plan, Watcher
-from .run import Encoding, Layout, Show
+from .run import Encoding, Show
 from .study import Trial
 
 REDRAW_SECONDS = 0.5
@@ -41,6 +42,7 @@ class ProgressView:
         self._opened = self._began = time.monotonic()
         self._drawn = 0.0
         self._started_before = 0
+        self._waits_for = ""
 
     @property
     def show(self) -> Show:
@@ -51,6 +53,8 @@ class ProgressView:
             on_encoded=self._on_encoded,
             on_plan=self._on_plan,
             on_tick=self._on_tick,
+            on_wait=self._on_wait,
+            on_layout=lambda layout: self.say(f"now {where(layout)}"),
         )
 
     def __enter__(self) -> "ProgressView":
@@ -94,10 +98,12 @@ class ProgressView:
     def _on_plan(self, plan: Plan, layout: Layout) -> None:
         self._plan, self._began = plan, time.monotonic()
         self._started_before = plan.started()
-        share = layout.resources.gpu_fraction
-        held = f"{share:g} of a GPU" if share else f"{layout.resources.cpus:g} CPU"
-        trials = "trial" if layout.slots == 1 else "trials"
-        self.say(f"running {layout.slots} {trials} at a time, each with {held}")
+        self.say(f"running {where(layout)}")
+
+    def _on_wait(self, reason: str) -> None:
+        self._waits_for = reason
+        if self._live is None:
+            self.say(reason or "there is memory again")
 
     def _on_tick(self) -> None:
         self._draw()
@@ -130,7 +136,8 @@ class ProgressView:
                 running.add_row(
                     str(trial.number), trial.config.model, str(len(trial.reports)), best
                 )
-        self._live.update(Group(Text(summary(self._plan, self._left())), running), refresh=True)
+        head = [Text(line) for line in (summary(self._plan, self._left()), self._waits_for) if line]
+        self._live.update(Group(*head, running), refresh=True)
 
     def _left(self) -> str:
         """Time left by the share of the budget that this run has spent, or ""."""
@@ -181,6 +188,27 @@ def describe(trial: Trial) -> str:
             return f"{name} {trial.state}: F1 {trial.best.f1:.3f} in {epochs} {many}{hours}"
         case _:
             return f"{name} {trial.state}: {trial.outcome.reason if trial.outcome else ''}"
+
+
+def where(layout: Layout) -> str:
+    """How many trials at a time, and what each has."""
+    head = f"{layout.slots} {'trial' if layout.slots == 1 else 'trials'} at a time"
+    if layout.on_gpus:
+        several = len(layout.nodes) > 1
+        return f"{head}: " + "; ".join(_devices(part, several) for part in layout.nodes)
+    shares = sorted({part.cpus for part in layout.nodes})
+    each = f"{head}, each with {' or '.join(f'{share:g}' for share in shares)} CPU"
+    return each if len(layout.nodes) == 1 else f"{each} on {len(layout.nodes)} nodes"
+
+
+def _devices(part: NodeSlots, several: bool) -> str:
+    """The devices of a node and what shares them."""
+    names = Counter(device.name for device in part.node.survey.devices)
+    devices = " and ".join(f"{count} x {name}" for name, count in names.items())
+    share = f" of {part.trial_bytes / 2**30:.2g} GiB" if part.trial_bytes else ""
+    many = "trial" if part.slots == 1 else "trials"
+    host = f" on {part.node.host}" if several else ""
+    return f"{devices}{host} with {part.slots} {many}{share}, {part.cpus:g} CPU each"
 
 
 def duration(seconds: float) -> str:

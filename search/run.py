@@ -15,7 +15,6 @@ from ..spaces.configs import Config, Mode, backbone_label
 from ..spaces.record import Footprint
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cap import Cap, cap_of
-from ..trainables.card.cards import gpu_fraction
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
 from ..trainables.models.backbones import BackboneError, load_backbone, load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
@@ -24,22 +23,12 @@ from ..trainables.notes.features import encode_features, token_lengths
 from ..trainables.notes.split import Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
-from .executor.ray import Machine, Resources, engine, look_around, run_plan
+from .executor.ray import Hooks, Nodes, engine, look_around, run_plan
 from .launch import ETA, Prepared, elapsed_clock
+from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
 from .rungs import Rungs, rung_epochs
 from .sampling import Proposer
-
-CONTEXT_BYTES = 500 * 1024**2  # a CUDA context on the host's device: it counts in how many share it
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How many trials run at once, and what each holds."""
-
-    slots: int
-    resources: Resources
-    machine: Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +49,8 @@ class Show:
     on_encoded: Callable[[Encoding], None]
     on_plan: Callable[[Plan, Layout], None]
     on_tick: Callable[[], None]
-
-
-def lay_out(prepared: Prepared) -> Layout:
-    """Slots and shares: as many trials as the devices hold under the card, or the CPUs."""
-    machine = look_around()
-    request, card = prepared.request, prepared.card
-    if machine.gpus and card:
-        share = gpu_fraction(card, min(machine.gpu_bytes), CONTEXT_BYTES)
-        slots = int(1 / share) * int(machine.gpus)
-    elif machine.gpus:
-        share, slots = 1.0, int(machine.gpus)
-    else:
-        share, slots = 0.0, machine.cpus
-    held = slots if machine.gpus else request.slots or slots  # no more than the devices hold
-    slots = min(request.slots or slots, held)
-    cpus = max(1, machine.cpus // slots) if slots <= machine.cpus else machine.cpus / slots
-    return Layout(slots, Resources(cpus, share), machine)
+    on_wait: Callable[[str], None] = lambda _: None  # for what memory; "": no longer
+    on_layout: Callable[[Layout], None] = lambda _: None  # nodes have joined or gone
 
 
 def run_search(prepared: Prepared, show: Show) -> Plan:
@@ -87,19 +61,24 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         BackboneError: encoding with it really takes more memory than there is.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
+        LayoutError: the nodes cannot run what was asked for.
     """
-    study = prepared.study
+    study, request = prepared.study, prepared.request
     try:
-        layout = lay_out(prepared)
+        machine = look_around()
         # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
-            cpus=layout.machine.cpus,
-            gpus=layout.machine.gpus,
-            address=prepared.request.address,
+            cpus=machine.cpus,
+            gpus=machine.gpus,
+            address=request.address,
             shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
         ):
             elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
+            nodes = Nodes()
+            if machine.gpus:
+                nodes.wait()  # the encoding on the same device would disturb the measurement
             materials, footprint = _encode(prepared, show)
+            layout = _lay_out(prepared, nodes.wait())
             plan = _plan(prepared, footprint, show, elapsed_hours)
             show.on_plan(plan, layout)
             try:
@@ -107,15 +86,43 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     plan,
                     prepared.corpus,
                     materials,
-                    slots=layout.slots,
-                    resources=layout.resources,
-                    on_tick=show.on_tick,
+                    layout=layout,
+                    nodes=nodes,
+                    limit=request.slots,
+                    lay_out=lambda new: _lay_out_more(prepared, layout, new),
+                    hooks=Hooks(
+                        on_tick=show.on_tick, on_wait=show.on_wait, on_layout=show.on_layout
+                    ),
                 )
             finally:
                 plan.close()
         return plan
     finally:
         study.close()
+
+
+def _lay_out(prepared: Prepared, nodes: list[Node]) -> Layout:
+    """The layout that this search asks for."""
+    request = prepared.request
+    layout = lay_out(
+        nodes,
+        prepared.card,
+        limit=request.slots,
+        mps=request.mps,
+        use_gpus=prepared.settings.space != "baselines",
+    )
+    if prepared.budget.gpu_hours is not None and not layout.on_gpus:
+        raise LayoutError("--gpu-hours needs a GPU to measure: no node has one, use --wall-hours")
+    return layout
+
+
+def _lay_out_more(prepared: Prepared, before: Layout, new: list[Node]) -> Layout:
+    """Of nodes that join a running search; its trials stay on the same kind of device."""
+    try:
+        added = _lay_out(prepared, new)
+    except LayoutError:
+        return Layout(())
+    return added if added.on_gpus == before.on_gpus else Layout(())
 
 
 def _plan(

@@ -43,4 +43,5 @@ class Request:
     given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
     budget: Budget = field(default_factory=Budget)
     slots: int | None = None
+    mps: bool = False  # hold workers to their share of a device by NVIDIA's MPS
     address: str | None = None

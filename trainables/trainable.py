@@ -5,6 +5,7 @@ trial does stands in `runner`, which needs no Ray.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +21,9 @@ from .notes.corpus import Corpus
 from .runner import Step, run_trial
 from .worker import settle
 
-ASSIGNMENT, STEP = "assignment", "step"  # keys of Tune's config and of its results
+# Keys of Tune's config, and of its results.
+ASSIGNMENT, ENVIRONMENT = "assignment", "environment"
+STEP, HELD = "step", "held"
 
 
 class HeadhuntTrainable(Trainable):
@@ -34,10 +37,12 @@ class HeadhuntTrainable(Trainable):
         corpus: Corpus = shared["corpus"]
         materials: Materials = shared["materials"]
         self._corpus, self._materials = corpus, materials
+        os.environ.update(json.loads(config.get(ENVIRONMENT, "{}")))  # CUDA reads it as it starts
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         cpus = max(1, int(resources.get("CPU", 1)))
         self._fraction = float(resources.get("GPU", 0.0))
-        self._device = torch.device("cuda" if self._fraction and ray.get_gpu_ids() else "cpu")
+        has_gpu = self._fraction and ray.get_gpu_ids() and torch.cuda.is_available()
+        self._device = torch.device("cuda" if has_gpu else "cpu")
         self._limits = settle(self._device, cpus)
         self._cap = cap_of(self._device, materials.limit_bytes)
         self._begin(config)
@@ -52,7 +57,15 @@ class HeadhuntTrainable(Trainable):
 
         Never `done`: Tune would end the trial without showing its last result to the scheduler.
         """
-        return {STEP: step_to_json(next(self._steps))}
+        return {STEP: step_to_json(next(self._steps)), HELD: self._held()}
+
+    def _held(self) -> str:
+        """What this worker holds of its device: the driver counts what others hold."""
+        if self._device.type != "cuda":
+            return ""
+        uuid = str(torch.cuda.get_device_properties(self._device).uuid)
+        allocated = torch.cuda.memory_reserved(self._device)
+        return json.dumps({"device": uuid, "allocated_bytes": allocated})
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._steps: Iterator[Step] = iter(())  # lets go of the trial before

@@ -19,6 +19,7 @@ def run_and_exit(
     given: Mapping[str, Any],
     budget: Mapping[str, Any],
     slots: int | None,
+    mps: bool = False,
     address: str | None,
 ) -> NoReturn:
     """Run the search, print its ranking, and exit with its status."""
@@ -29,6 +30,7 @@ def run_and_exit(
         from ...trainables.models.backbones import BackboneError
         from ..executor.ray import EngineError
         from ..launch import LaunchError, prepare
+        from ..layout import LayoutError
         from ..plan import Budget
         from ..progress import ProgressView, duration, summary
         from ..run import run_search
@@ -43,6 +45,7 @@ def run_and_exit(
             given=given,
             budget=Budget(**budget),
             slots=slots,
+            mps=mps,
             address=address,
         )
         try:
@@ -59,7 +62,7 @@ def run_and_exit(
             plan = run_search(prepared, view.show)
     except (SpaceError, BackboneError) as problem:
         _refuse([str(problem)])
-    except EngineError as problem:
+    except (EngineError, LayoutError) as problem:
         _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])
     except OSError as problem:  # a full disk, a store that can no longer be written
         typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)

@@ -161,24 +161,26 @@ def footprint(
         if problems or real is None or corpus is None:
             _refuse(problems)
         estimator = Estimator(real, corpus, backbone, max_tokens=max_tokens)
+        size = (
+            f"{corpus.notes:,} notes of {corpus.tokens} tokens"
+            if isinstance(corpus, Counted)
+            else f"{len(corpus):,} notes"
+        )
         try:
             if config:
                 estimate = estimator(config)
-                shown = estimate_dict(estimate, epochs)
+                shown: Any = estimate_dict(estimate, epochs)
+                table = estimate_table(estimate, epochs, size)
             else:
                 rows = [(each, estimator.footprint(each)) for each in gallery(backbone)]
                 shown = [footprint_dict(each, found, real, epochs) for each, found in rows]
+                table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
             _refuse([str(problem)])
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    size = f"{len(corpus):,} notes" if notes else f"{note_count:,} notes of {note_tokens} tokens"
-    if config:
-        out.print(estimate_table(estimate, epochs, size))
-    else:
-        out.print(gallery_table(rows, real, epochs, size, backbone, max_tokens))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +260,7 @@ def _head(model: str, chosen: Chosen) -> Any:
     from ...spaces.heads import HEADS
 
     said = {"bottleneck": chosen.bottleneck, "attention_width": chosen.attention_width}
-    given = {name: value for name, value in said.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     try:
         return HEADS[model].settings(**given)
     except TypeError:

@@ -68,10 +68,19 @@ def search(
     slots: Annotated[
         int | None,
         typer.Option(
-            help="Trials at a time. (default: what the GPUs hold, or the CPUs)",
+            help="Trials at a time at most, over all nodes; GPUs never share more than fit. "
+            "(default: what the GPUs hold under the card, or one a CPU)",
             show_default=False,
         ),
     ] = None,
+    mps: Annotated[
+        bool,
+        typer.Option(
+            "--mps",
+            help="Where NVIDIA's MPS daemon runs: limit each trial's device memory (MiB) and "
+            "multiprocessors (%) to its share.",
+        ),
+    ] = False,
     address: Annotated[
         str | None,
         typer.Option(help="A running Ray cluster to join, or auto.", show_default=False),
@@ -184,5 +193,6 @@ def search(
             "wall_hours": wall_hours,
         },
         slots=slots,
+        mps=mps,
         address=address,
     )

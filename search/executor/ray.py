@@ -4,20 +4,23 @@ Tune is the engine and never the truth: its searcher asks the plan, its schedule
 and its own files are thrown away. Every run of a search is a new Tune run over the same study.
 """
 
+import json
 import logging
 import os
 import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 # Before Ray is imported: its own loggers, snapshots and signal handling cost time and hide ours.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)  # we say how many, by the slots
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**9)
@@ -28,18 +31,36 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 
 import ray
 from ray import tune
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.utils.object_cache import _ObjectCache
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...spaces.configs import BaselineConfig
 from ...spaces.record import State
 from ...trainables.assignment import Assignment, Materials
+from ...trainables.card.devices import CudaLooks, Looks, Survey
 from ...trainables.notes.corpus import Corpus
-from ...trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
+from ...trainables.trainable import (
+    ASSIGNMENT,
+    ENVIRONMENT,
+    HELD,
+    STEP,
+    HeadhuntTrainable,
+    step_from_json,
+)
+from ..layout import Layout, Node, NodeSlots
 from ..plan import Plan, Turn
+from ..slots import Held, Slots
 
 KNOCK_SECONDS = 10.0
+NODES_SECONDS = 3.0  # between two looks at which nodes there are
+SURVEY_SECONDS = 120.0  # a cold machine imports PyTorch twice for it
+LOOK_SECONDS = 5.0  # after which a node that does not answer has not
+BUNDLE, NODE = "bundle", "node"  # keys of Tune's config
+NODE_LABEL = "ray.io/node-id"
 
 
 class EngineError(RuntimeError):
@@ -47,29 +68,18 @@ class EngineError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """What one trial holds."""
-
-    cpus: float = 1.0
-    gpu_fraction: float = 0.0  # of one device; baselines hold none
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
-    """What Ray found."""
+    """What this machine has to start Ray with."""
 
     cpus: int
-    gpus: float
-    gpu_bytes: tuple[int, ...]  # memory of this machine's devices
+    gpus: int
 
 
 def look_around() -> Machine:
     """The CPUs and GPUs of this machine, without starting anything."""
     import torch
 
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    memory = tuple(torch.cuda.get_device_properties(i).total_memory for i in range(devices))
-    return Machine(_cpus(), devices, memory)
+    return Machine(_cpus(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
 def _cpus() -> int:
@@ -80,7 +90,7 @@ def _cpus() -> int:
 
 
 @contextmanager
-def engine(*, cpus: int, gpus: float, address: str | None, shared_bytes: int = 0) -> Iterator[None]:
+def engine(*, cpus: int, gpus: int, address: str | None, shared_bytes: int = 0) -> Iterator[None]:
     """Ray for as long as the block runs: started here, or joined at `address`.
 
     `shared_bytes` is the size of the notes, which workers get through Ray's memory: it is made
@@ -123,44 +133,177 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
+class _Lookout:
+    """Looks at the devices of the node that it sits on."""
+
+    def __init__(self, looks: Callable[[str], Looks]) -> None:
+        self._looks = looks(ray.get_runtime_context().get_node_id())
+
+    def survey(self) -> Survey:
+        """What the node has."""
+        return self._looks.survey()
+
+    def free_bytes(self) -> tuple[int, ...]:
+        """Free on each device now."""
+        return self._looks.free_bytes()
+
+
+class Nodes:
+    """The nodes of the running engine, and a lookout on each that has GPUs.
+
+    Lookouts come up in the background; a node without GPUs needs none.
+    """
+
+    def __init__(self, looks: Callable[[str], Looks] = lambda _: CudaLooks()) -> None:
+        self._looks = looks
+        self._lookouts: dict[str, Any] = {}
+        self._surveys: dict[str, Any] = {}  # futures
+        self._alive: dict[str, dict[str, Any]] = {}
+        self.refresh()
+
+    def refresh(self) -> set[str]:
+        """See which nodes there are, and return those that are gone."""
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        lost = self._alive.keys() - alive.keys()
+        for node in lost:
+            self._lookouts.pop(node, None)
+            self._surveys.pop(node, None)
+        for node in alive.keys() - self._alive.keys():
+            if alive[node]["Resources"].get("GPU"):
+                actor: Any = ray.remote(num_cpus=0, num_gpus=0, max_restarts=2)(_Lookout)
+                lookout = actor.options(
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                    # It holds no GPU, and must see those of the node all the same.
+                    runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
+                ).remote(self._looks)
+                self._lookouts[node], self._surveys[node] = lookout, lookout.survey.remote()
+        self._alive = alive
+        return lost
+
+    def wait(self) -> list[Node]:
+        """All nodes, when each has been surveyed; one that does not answer is left out.
+
+        Raises:
+            EngineError: a node's devices could not be looked at.
+        """
+        try:
+            ray.get(list(self._surveys.values()), timeout=SURVEY_SECONDS)
+        except RayTaskError as error:
+            # PyTorch's words about a device: no note has come near it.
+            raise EngineError(
+                f"the GPUs of a node could not be looked at: {error.cause}"
+            ) from error
+        except RayError:
+            pass
+        return self.known()
+
+    def known(self) -> list[Node]:
+        """The nodes that are surveyed, now."""
+        return [self._node(node) for node in self._alive if self._is_surveyed(node)]
+
+    def free_bytes(self, node: str) -> tuple[int, ...] | None:
+        """Free on each device of a node; None if it does not answer."""
+        if node not in self._lookouts:
+            return None
+        try:
+            return ray.get(self._lookouts[node].free_bytes.remote(), timeout=LOOK_SECONDS)
+        except RayError:
+            return None
+
+    def close(self) -> None:
+        """Send the lookouts home."""
+        for lookout in self._lookouts.values():
+            ray.kill(lookout)
+        self._lookouts.clear()
+
+    def _is_surveyed(self, node: str) -> bool:
+        if node not in self._surveys:
+            return True
+        ready, _ = ray.wait([self._surveys[node]], timeout=0)
+        return bool(ready)
+
+    def _node(self, node: str) -> Node:
+        found = self._alive[node]
+        resources = found["Resources"]
+        survey = Survey()
+        if node in self._surveys:
+            try:
+                found_there: Any = ray.get(self._surveys[node])
+            except RayError:
+                return Node(node, found["NodeManagerHostname"], 0.0)
+            # Ray was told how many; what it was told of and CUDA does not see, nobody can use.
+            devices = found_there.devices[: int(resources["GPU"])]
+            survey = replace(found_there, devices=devices)
+        here = node == ray.get_runtime_context().get_node_id()
+        return Node(
+            id=node,
+            host=found["NodeManagerHostname"],
+            cpus=resources.get("CPU", 0.0),
+            survey=survey,
+            driver_bytes=_driver_bytes(survey) if here and survey.devices else 0,
+        )
+
+
+def _driver_bytes(survey: Survey) -> int:
+    """What this process holds of the first device, which it encodes on."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return 0
+    return survey.context_bytes + torch.cuda.memory_reserved(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What a running plan tells, between two decisions."""
+
+    on_tick: Callable[[], None] = lambda: None  # ten times a second; may raise to end the search
+    on_wait: Callable[[str], None] = lambda _: None  # for what memory; "": no longer
+    on_layout: Callable[[Layout], None] = lambda _: None  # a node has joined or gone
+
+
 def run_plan(
     plan: Plan,
     corpus: Corpus,
     materials: Materials,
     *,
-    slots: int,
-    resources: Resources,
-    on_tick: Callable[[], None] = lambda: None,
+    layout: Layout,
+    nodes: Nodes | None = None,
+    limit: int | None = None,
+    lay_out: Callable[[list[Node]], Layout] | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
-    """Run the plan's trials, `slots` at a time, until it is over.
+    """Run the plan's trials in the slots of the layout until it is over.
 
-    `on_tick` is called about ten times a second, between decisions: it may draw, and it may raise
-    to end the search; running trials then stay so in the study, and the next run continues them.
+    `lay_out` makes the layout of nodes that join later, under `limit` trials at a time over all;
+    without it they are not used. When a hook ends the search by raising, running trials stay so
+    in the study, and the next run continues them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, at a moment at which nothing is half decided.
     """
-    bridge = _Bridge(plan)
+    nodes, hooks = nodes or Nodes(), hooks or Hooks()
+    slots = Slots(layout, limit=limit, look=nodes.free_bytes, clock=time.monotonic)
+    interrupted = _Interrupt()
+    bridge = _Bridge(plan, slots)
+    tick = _Tick(bridge, nodes, lay_out, hooks, interrupted)
     trainable = tune.with_resources(
-        tune.with_parameters(HeadhuntTrainable, corpus=corpus, materials=materials),
-        lambda config: _bundle(Assignment.from_json(config[ASSIGNMENT]), resources),
+        tune.with_parameters(HeadhuntTrainable, corpus=corpus, materials=materials), _bundle
     )
     scratch = Path(tempfile.mkdtemp(prefix="headhunt-tune-"))
-    interrupted = _Interrupt()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_PlanSearcher(bridge),
+            search_alg=_PlanSearcher(bridge, tick),
             scheduler=_PlanScheduler(bridge),
             num_samples=-1,
-            max_concurrent_trials=slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             storage_path=str(scratch),
             name="run",
             verbose=0,
-            callbacks=[_Tick(on_tick, interrupted)],
+            callbacks=[tick],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -169,16 +312,58 @@ def run_plan(
         with interrupted:
             tuner.fit()
     finally:
+        nodes.close()
         shutil.rmtree(scratch, ignore_errors=True)
     if bridge.error is not None:
         raise bridge.error
 
 
-def _bundle(assignment: Assignment, resources: Resources) -> tune.PlacementGroupFactory:
-    bundle: dict[str, float] = {"CPU": resources.cpus}
-    if resources.gpu_fraction and not isinstance(assignment.config, BaselineConfig):
-        bundle["GPU"] = resources.gpu_fraction
-    return tune.PlacementGroupFactory([bundle])
+def _config(assignment: Assignment, part: NodeSlots) -> dict[str, Any]:
+    """What Tune carries of a trial: all of it text."""
+    bundle = {"CPU": part.cpus}
+    if part.gpu_fraction and not isinstance(assignment.config, BaselineConfig):
+        bundle["GPU"] = part.gpu_fraction
+    return {
+        ASSIGNMENT: assignment.to_json(),
+        BUNDLE: json.dumps(bundle),
+        NODE: part.node.id,
+        ENVIRONMENT: json.dumps(dict(part.environment)),
+    }
+
+
+def _bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """The trial's share, on its node: equal for all trials that a warm worker may run in turn."""
+    return tune.PlacementGroupFactory(
+        [json.loads(config[BUNDLE])], bundle_label_selector=[{NODE_LABEL: config[NODE]}]
+    )
+
+
+class _WarmWorkers(_ObjectCache):
+    """Keeps each worker whose trial has ended for the next one on its node.
+
+    Tune's own cache keeps none while a trial with another share is starting anywhere: with a share
+    a node, one cold start would make the next, and so on. A worker leaves for a trial that wants
+    another share of the same node.
+    """
+
+    def cache_object(self, key: Any, obj: Any) -> bool:
+        """Keep the worker, unless its node is wanted for something else."""
+        if self._is_crowded(key):
+            return False
+        self._cached_objects[key].append(obj)
+        self._num_cached_objects += 1
+        return True
+
+    def flush_cached_objects(self, force_all: bool = False) -> Generator[Any, None, None]:
+        """The workers that leave."""
+        for key, workers in self._cached_objects.items():
+            while workers and (force_all or self._is_crowded(key)):
+                self._num_cached_objects -= 1
+                yield workers.pop(0)
+
+    def _is_crowded(self, key: Any) -> bool:
+        wanted: list[Any] = [share for share, count in self._max_num_objects.items() if count > 0]
+        return any(o != key and o._bound.kwargs == key._bound.kwargs for o in wanted)
 
 
 class _StaysHere:
@@ -194,8 +379,9 @@ class _StaysHere:
 class _Bridge(_StaysHere):
     """Between Tune's trial ids and the plan's numbers; Tune swallows errors, so they are kept."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, slots: Slots) -> None:
+        self.plan, self.slots = plan, slots
+        self.controller: Any = None  # Tune's, once it has a trial
         self.error: BaseException | None = None
         self.numbers: dict[str, int] = {}  # Tune's trial id -> the plan's number
         self.ended: set[str] = set()
@@ -203,45 +389,54 @@ class _Bridge(_StaysHere):
     def fail(self, error: BaseException) -> None:
         self.error = self.error or error
 
+    def died(self, trial_id: str, reason: str) -> None:
+        """A trial's process is gone, and with it the trial's present run."""
+        if trial_id in self.ended:
+            return
+        self.ended.add(trial_id)
+        try:
+            self.plan.died(self.numbers[trial_id], reason)
+        except Exception as failure:
+            self.fail(failure)
+
 
 class _PlanSearcher(_StaysHere, Searcher):
-    """Asks the plan for the next trial."""
+    """Asks the plan for the next trial, once there is a place for it."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: _Bridge, tick: "_Tick") -> None:
         super().__init__()
-        self._bridge = bridge
+        self._bridge, self._tick = bridge, tick
 
     def suggest(self, trial_id: str) -> Any:
         """The next assignment as Tune's config."""
         bridge = self._bridge
         if bridge.error is not None:
             return Searcher.FINISHED
+        idle = len(bridge.numbers) == len(bridge.ended)
+        if idle:  # Tune asks on and on, and nothing else of its loop runs
+            self._tick.tick()
         try:
+            part = bridge.slots.find()
+            if part is None:
+                return Searcher.FINISHED if idle and bridge.plan.is_over() else None
             turn = bridge.plan.next()
         except Exception as error:
             bridge.fail(error)
             return Searcher.FINISHED
-        if isinstance(turn, Turn):
-            running = len(bridge.numbers) - len(bridge.ended)
-            finished = turn is Turn.OVER and not running  # a running one may have to be repeated
-            return Searcher.FINISHED if finished else None
+        if isinstance(turn, Turn):  # a running one may have to be repeated
+            return Searcher.FINISHED if turn is Turn.OVER and idle else None
         bridge.numbers[trial_id] = turn.number
-        return {ASSIGNMENT: turn.to_json()}
+        bridge.slots.take(trial_id, part.node.id)
+        return _config(turn, part)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial's process died; everything else the scheduler has told."""
+        """A trial has left its slot; if its process died, only this tells."""
         del result
-        bridge = self._bridge
-        if error and trial_id not in bridge.ended:
-            bridge.ended.add(trial_id)
-            try:
-                bridge.plan.died(
-                    bridge.numbers[trial_id], "it was killed, or the machine ran out of memory"
-                )
-            except Exception as failure:
-                bridge.fail(failure)
+        self._bridge.slots.give_back(trial_id)
+        if error:
+            self._bridge.died(trial_id, "it was killed, or the machine ran out of memory")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the truth."""
@@ -257,12 +452,29 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
         super().__init__()
         self._bridge = bridge
 
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Before the first trial: take hold of Tune's workers."""
+        super().on_trial_add(tune_controller, trial)
+        if self._bridge.controller is None:
+            self._bridge.controller = tune_controller
+            tune_controller._tune_controller._actor_cache = _WarmWorkers()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """None in particular: Tune starts what waits.
+
+        It would give the oldest one, whose worker is starting, a warm worker and stop the other:
+        with short trials the cold slots would never come up.
+        """
+        del tune_controller
+
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict) -> str:
         """Hand an epoch to the plan."""
         del tune_controller
         bridge = self._bridge
         if bridge.error is not None:
             return TrialScheduler.STOP
+        if held := result.get(HELD):
+            bridge.slots.told(trial.trial_id, Held(**json.loads(held)))
         try:
             return self._tell(trial, step_from_json(result[STEP]))
         except Exception as error:
@@ -308,12 +520,50 @@ class _Interrupt:
 class _Tick(_StaysHere, tune.Callback):
     """Between two decisions of Tune's loop."""
 
-    def __init__(self, on_tick: Callable[[], None], interrupt: _Interrupt) -> None:
-        self._on_tick, self._interrupt = on_tick, interrupt
+    def __init__(
+        self,
+        bridge: _Bridge,
+        nodes: Nodes,
+        lay_out: Callable[[list[Node]], Layout] | None,
+        hooks: Hooks,
+        interrupt: _Interrupt,
+    ) -> None:
+        self._bridge, self._nodes, self._lay_out = bridge, nodes, lay_out
+        self._hooks, self._interrupt = hooks, interrupt
+        self._looked_at, self._said = time.monotonic(), ""
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Draw, or end the search."""
-        del iteration, trials, info
+        del iteration, info
+        self.tick(trials)
+
+    def tick(self, trials: list[TuneTrial] | None = None) -> None:
+        """The same, where nothing runs."""
         if self._interrupt.asked:
             raise KeyboardInterrupt
-        self._on_tick()
+        waits_for = self._bridge.slots.waits_for
+        # How much is missing changes all the time: told is where, and that it is over.
+        if bool(waits_for) != bool(self._said):
+            self._hooks.on_wait(waits_for)
+        self._said = waits_for
+        if time.monotonic() - self._looked_at >= NODES_SECONDS:
+            self._look_at_nodes(trials or [])
+            self._looked_at = time.monotonic()
+        self._hooks.on_tick()
+
+    def _look_at_nodes(self, trials: list[TuneTrial]) -> None:
+        slots, changed = self._bridge.slots, False
+        for node in self._nodes.refresh():
+            slots.lose(node)
+            changed = True
+            for trial in trials:  # one that waits for the node would wait for ever
+                if trial.status == TuneTrial.PENDING and slots.node_of(trial.trial_id) == node:
+                    self._bridge.died(trial.trial_id, "its node is gone")
+                    self._bridge.controller.stop_trial(trial)
+        new = [node for node in self._nodes.known() if not slots.has(node.id)]
+        if new and self._lay_out:
+            for part in self._lay_out(new).nodes:
+                slots.add(part)
+                changed = True
+        if changed:
+            self._hooks.on_layout(slots.layout)

@@ -175,12 +175,14 @@ def _is_share(value: Any) -> bool:
     return _is_positive(value) and value <= 1
 
 
-def gpu_fraction(card: Card, device_bytes: int, context_bytes: int = 0) -> float:
+def gpu_fraction(
+    card: Card, device_bytes: int, context_bytes: int = 0, *, most: int = 100
+) -> float:
     """The share of a device that one trial under `card` holds.
 
-    As many trials share the device as fit with a context each, at most 100. Ray counts in steps of
-    1e-4, so the share is rounded down to one: neither one trial more nor one fewer fits. The card's
-    own reserve does not count here: the context of the device at hand does.
+    As many trials share the device as fit with a context each, at most `most`. Ray counts in steps
+    of 1e-4, so the share is rounded down to one: neither one trial more nor one fewer fits. The
+    card's own reserve does not count here: the context of the device at hand does.
 
     >>> gpu_fraction(CARDS["p620"], 8 * 1024**3)
     0.25
@@ -188,5 +190,5 @@ def gpu_fraction(card: Card, device_bytes: int, context_bytes: int = 0) -> float
     >>> share, int(1 / share)
     (0.0125, 80)
     """
-    trials = min(100, max(1, device_bytes // (card.limit_bytes + context_bytes)))
+    trials = min(most, max(1, device_bytes // (card.limit_bytes + context_bytes)))
     return (10_000 // trials) / 10_000

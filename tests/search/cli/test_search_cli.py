@@ -33,6 +33,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADHUNT_STORE", "store")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "no-mps")
     write_notes(Path("notes.csv"), 60)
     Path("label.csv").write_text("text\nhello\n")
     Path("one.csv").write_text("text,label\n" + "".join(f"hello {i},a\n" for i in range(20)))
@@ -97,6 +98,10 @@ BROKEN = {
     "no trials": (["notes.csv", "--trials", "0"], "--trials must be a positive number; got 0"),
     "hours that are no number": (["notes.csv", "--wall-hours", "nan"], "--wall-hours must be"),
     "no slots": (["notes.csv", "--slots", "0"], "--slots must be 1 or more"),
+    "mps without its daemon": (
+        ["notes.csv", "--mps"],
+        "--mps: no MPS control daemon has its pipe in no-mps: start `nvidia-cuda-mps-control -d`",
+    ),
     "a negative seed": (["notes.csv", "--seed", "-1"], "--seed must be in [0, 2**31)"),
     "a share above one": (["notes.csv", "--train-fraction", "1.5"], "train_fraction=1.5"),
     "a name with a slash": (["notes.csv", "--study", "a/b"], "no slashes"),
