@@ -71,9 +71,10 @@ def rank_correlations(rows: list[Compared]) -> dict[str, float]:
     found = {}
     for family in dict.fromkeys(row.family for row in rows):
         own = [row for row in rows if row.family == family]
-        found[family], _ = spearmanr(
+        correlation, _ = spearmanr(
             [row.predicted_seconds for row in own], [row.measured_seconds for row in own]
         )
+        found[family] = float(correlation)
     return found
 
 

@@ -110,6 +110,18 @@ class Estimator:
         """The footprint alone."""
         return cast("Footprint", self._footprinter(config, self.max_tokens)(config))
 
+    def study_footprinter(self, batch_limit: int = 8) -> Footprinter:
+        """One for many configs, as a study has it: shapes that it met are looked up."""
+        return Footprinter(
+            self.card,
+            classes=self.classes,
+            max_tokens=self.max_tokens,
+            batch_limit=batch_limit,
+            backbones={self.backbone: self._shape()},
+            backbone_workloads={self.backbone: self._backbone_workload()},
+            scratch_workload=self._scratch_workload,
+        )
+
     def _footprinter(self, config: HeadConfig | ScratchConfig, max_tokens: int) -> Footprinter:
         heads = isinstance(config, HeadConfig)
         return Footprinter(

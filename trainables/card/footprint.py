@@ -130,6 +130,11 @@ class Footprinter:
             reserve_bytes=self.card.reserve_bytes,
         )
 
+    @property
+    def traced(self) -> int:
+        """Shapes that were traced, not looked up."""
+        return self._shape_of.cache_info().misses
+
     def training_peak_bytes(self, config: HeadConfig | ScratchConfig) -> int:
         """Peak of training and validation alone, without what they cost: a third of the tracing."""
         trace = self._trace(_shape_alone(config), other_tokens=())

@@ -27,6 +27,7 @@ from .memory import MemoryLog, MemoryParts
 # Checkpointing keeps a state of the CPU's random generator a layer, so that dropout drops the same
 # numbers again. No operation shows it; a GPU's is smaller.
 RNG_STATE_BYTES = 5056
+MOST_KNOWN = 50_000  # operations at one shape that are remembered; about 1 KB each
 
 Inputs = tuple[Tensor, Tensor]  # what a network's forward takes: states or numbers, and the mask
 
@@ -62,7 +63,6 @@ class _Meter(TorchDispatchMode):
         self.log = MemoryLog()
         self._alive: dict[int, tuple[int, Any]] = {}  # id of a storage -> serial, weak reference
         self._counts: Counter[Operation] = Counter()
-        self._known: dict[Any, _Known] = {}  # by operation and arguments
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -104,10 +104,12 @@ class _Meter(TorchDispatchMode):
         # The layers of an encoder are alike, and PyTorch finds shapes in Python: what was met
         # before is looked up, in a tenth of the time.
         key = (func, _described(args), _described(tuple(sorted(kwargs.items()))))
-        known = self._known.get(key)
+        known = _KNOWN.get(key)
         if known is None:
             out = func(*args, **kwargs)
-            known = self._known[key] = _Known.of(func, args, kwargs, out)
+            if len(_KNOWN) >= MOST_KNOWN:
+                _KNOWN.clear()
+            known = _KNOWN[key] = _Known.of(func, args, kwargs, out)
         else:
             out = known.again(args)
         self.serials(_tensors(out))
@@ -139,6 +141,9 @@ class _Known:
                 max(t.numel() for t in tensors),
             )
         return cls(_recipe(out, args), operation, _inside(packet, args))
+
+
+_KNOWN: dict[Any, _Known] = {}  # by operation and arguments, whatever is traced
 
 
 def _recipe(out: Any, args: Any) -> Callable[[Any], Any]:

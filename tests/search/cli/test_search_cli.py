@@ -89,7 +89,7 @@ BROKEN = {
     ),
     "an unknown objective": (["notes.csv", "--objective", "speed"], "--objective is f1 or"),
     "card hours alone": (["notes.csv", "--objective", "card-hours"], "must have f1 in it"),
-    "an unknown card": (["notes.csv", "--card", "gtx"], "a card is one of ['p620']"),
+    "an unknown card": (["notes.csv", "--card", "gtx"], "a card is one of ['a100', "),
     "half a card": (["notes.csv", "--card", "card.toml"], "'card.toml' lacks"),
     "card hours without a card": (
         ["notes.csv", "--card", "none", "--card-hours", "1"],
