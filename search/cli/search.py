@@ -63,7 +63,11 @@ def search(
     ] = None,
     card: Annotated[
         str | None,
-        typer.Option(help="p620 | FILE.toml | none (default: p620)", show_default=False),
+        typer.Option(
+            help="p620 | gtx1050ti | t4 | rtx3060 | a100 | h100 | h200 | FILE.toml | auto (this "
+            "machine's GPU) | none (default: p620)",
+            show_default=False,
+        ),
     ] = None,
     slots: Annotated[
         int | None,
