@@ -283,6 +283,7 @@ class Outcome:
     device_fraction: float | None = None  # share of a GPU held; 0 without one
     trainable_parameters: int | None = None  # of the model that ran
     total_parameters: int | None = None  # with the frozen backbone's
+    excess_bytes: int | None = None  # over the limit, where training was measured to need more
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
