@@ -8,7 +8,7 @@ depends on (study seed, trial number, try) alone, so a resumed study does not re
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -18,7 +18,6 @@ from optuna.samplers import (
     GPSampler,
     NSGAIISampler,
     RandomSampler,
-    TPESampler,
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -26,6 +25,8 @@ from ..spaces.catalogue import Space
 from ..spaces.configs import Config
 from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Role, State
 from ..spaces.seeds import derive_seed
+from .fits import Fits
+from .fitting_tpe import FittingTPE
 from .study import OBJECTIVES, Trial
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "nsga2")
@@ -56,14 +57,16 @@ class Proposal:
     live: optuna.Trial | None  # in the view; None for a control, which the sampler never sees
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """A sampler of this name, fresh: its only state is the seed and what the view holds."""
+def make_sampler(name: str, seed: int, space: Space, fits: Fits) -> BaseSampler:
+    """A sampler of this name, fresh: its only state is the seed, the view and what fits."""
     seed %= 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
             case "tpe":
-                return TPESampler(n_startup_trials=STARTUP_TRIALS, group=True, seed=seed)
+                return FittingTPE(
+                    space.suggest, fits, n_startup_trials=STARTUP_TRIALS, group=True, seed=seed
+                )
             case "random":
                 return RandomSampler(seed=seed)
             case "gp":
@@ -167,7 +170,8 @@ class Proposer:
         self._space, self._sampler, self._seed = space, sampler, seed
         self._single, self._values = len(objective) == 1, values
         self._view = optuna.create_study(directions=[OBJECTIVES[name] for name in objective])
-        self._live: dict[int, optuna.Trial] = {}  # trial number -> in the view
+        self._live: dict[int, Proposal] = {}  # trial number -> what runs
+        self._fits = Fits()
         roles = [trial.role for trial in trials]
         known = {trial.config for trial in trials}
         self._controls = [c for c in space.controls if c not in known]
@@ -200,22 +204,29 @@ class Proposer:
     def accept(self, proposal: Proposal, trial: Trial) -> None:
         """The proposal has become this trial."""
         if proposal.live is not None:
-            self._live[trial.number] = proposal.live
+            self._live[trial.number] = proposal
+            self._learn(proposal, trial.footprint)
 
     def refuse(self, proposal: Proposal, footprint: Footprint) -> None:
-        """Tell the sampler that the card cannot hold it: the constraint says by how much.
+        """The card cannot hold it: learn from it what fits, and leave what is good alone.
 
-        It has no value, since a made-up one would pollute what is good.
+        The view has it as failed, which no sampler reads. A TPE that counts refusals keeps away
+        from the border, where the best configs often are (decision 8).
         """
         if proposal.live is not None:
             proposal.live.set_constraint(EXCESS_CONSTRAINT, footprint.excess_bytes / 2**20)
-            self._tell(proposal.live, state=TrialState.PRUNED)
+            self._drop(proposal)
+            self._learn(proposal, footprint)
 
     def settle(self, trial: Trial) -> None:
         """Tell the sampler how a trial that ran has ended."""
-        live = self._live.pop(trial.number, None)
-        if live is None:
+        proposal = self._live.pop(trial.number, None)
+        if proposal is None or proposal.live is None:
             return
+        if trial.state is State.INFEASIBLE:
+            self._outgrew(proposal, trial)
+            return
+        live = proposal.live
         if trial.footprint:
             live.set_constraint(EXCESS_CONSTRAINT, trial.footprint.excess_bytes / 2**20)
         match trial.state:
@@ -229,11 +240,26 @@ class Proposer:
             case _:
                 self._tell(live, state=TrialState.FAIL)
 
+    def _outgrew(self, proposal: Proposal, trial: Trial) -> None:
+        """It ran out of memory: a refusal, only later; its footprint was too small."""
+        measured = trial.outcome.excess_bytes if trial.outcome else None
+        excess = max(measured or 0, 1)  # bytes: it was over, known by how much or not
+        if trial.footprint:
+            needed = trial.footprint.limit_bytes + excess
+            self.refuse(proposal, replace(trial.footprint, peak_bytes=needed))
+        elif proposal.live is not None:
+            # Without a card nothing is known of what fits, so TPE hears of it: pruned, no value.
+            proposal.live.set_constraint(EXCESS_CONSTRAINT, excess / 2**20)
+            self._tell(proposal.live, state=TrialState.PRUNED)
+
     def _ask(
         self, number: int, attempt: int, sampler: str, fixed: Mapping[str, Any] | None
     ) -> Proposal:
         self._view.sampler = make_sampler(
-            sampler, derive_seed(self._seed, "sampler", number, attempt)
+            sampler,
+            derive_seed(self._seed, "sampler", number, attempt),
+            self._space,
+            self._fits,
         )
         if fixed is not None:
             self._view.enqueue_trial(dict(fixed))
@@ -243,6 +269,10 @@ class Proposer:
             config = suggest(self._space, live)
         role = Role.SEARCH if fixed is None else Role.REFERENCE
         return Proposal(config, role, self._view.get_trials(deepcopy=False)[live.number], live)
+
+    def _learn(self, proposal: Proposal, footprint: Footprint | None) -> None:
+        if footprint:
+            self._fits.learn(proposal.sampled.params, proposal.sampled.distributions, footprint)
 
     def _drop(self, proposal: Proposal) -> None:
         if proposal.live is not None:
@@ -270,9 +300,11 @@ class Proposer:
         self._view.add_trial(template)
         stored = self._view.get_trials(deepcopy=False)[-1]
         live = optuna.Trial(self._view, stored._trial_id)
-        if trial.state is State.INFEASIBLE and trial.footprint:
-            self.refuse(Proposal(trial.config, trial.role, template, live), trial.footprint)
+        proposal = Proposal(trial.config, trial.role, template, live)
+        needed = trial.footprint
+        if trial.state is State.INFEASIBLE and needed and needed.excess_bytes > 0:
+            self.refuse(proposal, needed)  # it never ran
             return
-        self._live[trial.number] = live
+        self.accept(proposal, trial)
         if trial.state is not State.RUNNING:
             self.settle(trial)
