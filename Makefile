@@ -30,7 +30,7 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 	@$(BIN)/lint-imports
 
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
-	@$(BIN)/python -m pytest -m proof || test $$? -eq 5  # 5: none is written yet
+	@$(BIN)/python -m pytest -m proof
 
 bench: $(STAMP)  ## benchmarks; their figures stand in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -71,10 +71,10 @@ def rank_correlations(rows: list[Compared]) -> dict[str, float]:
     found = {}
     for family in dict.fromkeys(row.family for row in rows):
         own = [row for row in rows if row.family == family]
-        correlation, _ = spearmanr(
+        result = spearmanr(
             [row.predicted_seconds for row in own], [row.measured_seconds for row in own]
         )
-        found[family] = float(correlation)
+        found[family] = float(np.asarray(result)[0])
     return found
 
 

@@ -106,7 +106,7 @@ def _reserve(memory: int) -> int:
 def board_watts() -> float | None:
     """The GPU's power limit by NVML, in watts; None where it does not tell."""
     try:
-        import pynvml
+        import pynvml  # pyright: ignore[reportMissingImports]  # optional
 
         pynvml.nvmlInit()
         try:
