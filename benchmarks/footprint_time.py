@@ -18,6 +18,7 @@ from headhunt.trainables.assignment import TrainingSettings
 from headhunt.trainables.card.calibration import calibrate, rated
 from headhunt.trainables.card.cards import Card
 from headhunt.trainables.card.footprint import Workload
+from headhunt.trainables.models.classifier import as_read
 from headhunt.trainables.training.batches import Ragged
 from headhunt.trainables.training.loop import Task, train
 
@@ -85,9 +86,9 @@ def timed_configs() -> Iterator[tuple[str, HeadConfig | ScratchConfig]]:
     for name in ("transformer, width 32, adamw", "moe, width 32, adamw"):
         config = known[name]
         assert isinstance(config, ScratchConfig)
-        yield f"{config.model}, width 32, 3 blocks", replace(config, blocks=3)
-        wide = replace(config, width=96, feed_forward=192)
-        yield f"{config.model}, width 96, feed-forward 192", wide
+        for width, blocks in ((32, 3), (64, 2), (96, 1), (96, 3), (128, 2)):
+            sized = replace(config, width=width, feed_forward=2 * width, blocks=blocks)
+            yield f"{config.model}, width {width}, blocks {blocks}, feed-forward {2 * width}", sized
 
 
 def compare(card: Card, device: torch.device) -> Iterator[Compared]:
@@ -116,7 +117,8 @@ def epoch_seconds(
     )
     offsets = np.concatenate([[0], np.cumsum(workload.lengths)])
     labels = np.arange(len(workload.lengths)) % CLASSES
-    task = Task(Ragged(rows, offsets), labels, CLASSES, workload.training, workload.validation)
+    inputs = as_read(config, Ragged(rows, offsets))
+    task = Task(inputs, labels, CLASSES, workload.training, workload.validation)
     settings = TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=NOTES, max_tokens=TOKENS)
     epochs = train(
         lambda: network_of(config), task, config.optimisation, settings, seed=0, device=device

@@ -20,6 +20,7 @@ from ..spaces.configs import (
     BaselineConfig,
     HeadConfig,
     Mode,
+    Pooling,
     ScratchConfig,
     backbone_label,
     config_hash,
@@ -30,7 +31,7 @@ from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
 from .models.baselines import fit_baseline
-from .models.classifier import HeadModel
+from .models.classifier import HeadModel, fixed_pooling
 from .models.finetuned import TunedModel
 from .models.scratch import ScratchModel
 from .notes.cache import read_meta
@@ -209,7 +210,7 @@ def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Ma
     if config.mode is not Mode.FROZEN:
         return _tuned(config, classes, materials)
     folder = materials.features[config.backbone]
-    inputs = _open(folder)
+    inputs = _pooled(folder, pooling) if (pooling := fixed_pooling(config)) else _open(folder)
     frozen = cast("int", read_meta(folder)["parameters"])
     return _whole(lambda: HeadModel(inputs.width, classes, config), inputs, frozen)
 
@@ -251,6 +252,12 @@ def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
 def _open(folder: Path) -> Ragged:
     """Map a folder once a process: a warm worker opens nothing twice."""
     return Ragged.open(folder)
+
+
+@lru_cache(maxsize=16)
+def _pooled(folder: Path, pooling: Pooling) -> Ragged:
+    """The features pooled, once a process."""
+    return _open(folder).pooled(pooling)
 
 
 def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochReport, int]:

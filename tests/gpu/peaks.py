@@ -151,9 +151,8 @@ class Peaks:
         rows = []
         for what, peaks in (("BERT-base's size", self.large), ("small", self.small)):
             for by in ("reserved", "allocated"):
-                told = decisions(
-                    Compared(p.name, p.modelled_bytes, getattr(p, f"{by}_bytes")) for p in peaks
-                )
+                pairs = [(p.modelled_bytes, getattr(p, f"{by}_bytes")) for p in peaks]
+                told = decisions(Compared("", *pair, *pair) for pair in pairs)
                 rows.append(
                     [what, by, told.asked, told.went_over, f"{told.refused} of {told.fitted}"]
                 )

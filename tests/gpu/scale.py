@@ -22,7 +22,7 @@ from headhunt.trainables.card.cards import Card
 from headhunt.trainables.card.footprint import BackboneShape, Footprinter, Workload
 from headhunt.trainables.card.trace import TrainingTrace
 from headhunt.trainables.models.backbones import empty_encoder
-from headhunt.trainables.models.classifier import HeadModel
+from headhunt.trainables.models.classifier import HeadModel, as_read
 from headhunt.trainables.models.finetuned import TunedModel
 from headhunt.trainables.models.scratch import ScratchModel
 from headhunt.trainables.training.batches import Ragged
@@ -116,7 +116,8 @@ class Scale:
         )
         offsets = np.concatenate([[0], np.cumsum(workload.lengths)])
         labels = np.arange(len(workload.lengths)) % CLASSES
-        return Task(Ragged(rows, offsets), labels, CLASSES, workload.training, workload.validation)
+        inputs = as_read(config, Ragged(rows, offsets))
+        return Task(inputs, labels, CLASSES, workload.training, workload.validation)
 
     def worst_workload(self) -> Workload:
         """Notes up to the longest, no two alike, so that masks are needed."""

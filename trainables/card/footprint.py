@@ -24,7 +24,7 @@ from ...spaces.configs import (
 )
 from ...spaces.record import Footprint
 from ..models.backbones import empty_encoder, position_limit
-from ..models.classifier import HeadModel
+from ..models.classifier import HeadModel, fixed_pooling
 from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
 from ..notes.features import ENCODING_NOTES
@@ -145,12 +145,17 @@ class Footprinter:
         return self._encoding_of(backbone).peak_bytes + WORKSPACE_BYTES
 
     def _workload(self, config: HeadConfig | ScratchConfig) -> Workload:
-        if isinstance(config, HeadConfig):
-            return self._backbone_workloads[config.backbone]
-        return self._scratch_workload(config.vocabulary)[0]
+        if not isinstance(config, HeadConfig):
+            return self._scratch_workload(config.vocabulary)[0]
+        workload = self._backbone_workloads[config.backbone]
+        if fixed_pooling(config):  # one vector a note
+            return replace(workload, lengths=np.ones_like(workload.lengths))
+        return workload
 
     def _limit(self, config: HeadConfig | ScratchConfig) -> int:
         """Tokens of the longest note that the model can meet."""
+        if isinstance(config, HeadConfig) and fixed_pooling(config):
+            return 1
         if isinstance(config, HeadConfig):
             return min(self.max_tokens, self._backbones[config.backbone].max_tokens)
         return self.max_tokens
@@ -205,7 +210,8 @@ class Footprinter:
         """Of a batch: half-precision states or small numbers become single or large ones."""
         if isinstance(config, HeadConfig) and config.mode is Mode.FROZEN:
             width = self._backbones[config.backbone].width
-            return preparation(notes, 2 * width * tokens, 4 * width * tokens)
+            stored = 4 if fixed_pooling(config) else 2  # bytes a number
+            return preparation(notes, stored * width * tokens, 4 * width * tokens)
         return preparation(notes, 4 * tokens, 8 * tokens)
 
     def _trace_encoding(self, backbone: str) -> "_Encoding":

@@ -24,9 +24,6 @@ from ..training.optimisers import make_optimiser, update
 from .cost import Operation, Work
 from .memory import MemoryLog, MemoryParts
 
-# Checkpointing keeps a state of the CPU's random generator a layer, so that dropout drops the same
-# numbers again. No operation shows it; a GPU's is smaller.
-RNG_STATE_BYTES = 5056
 MOST_KNOWN = 50_000  # operations at one shape that are remembered; about 1 KB each
 
 Inputs = tuple[Tensor, Tensor]  # what a network's forward takes: states or numbers, and the mask
@@ -63,6 +60,7 @@ class _Meter(TorchDispatchMode):
         self.log = MemoryLog()
         self._alive: dict[int, tuple[int, Any]] = {}  # id of a storage -> serial, weak reference
         self._counts: Counter[Operation] = Counter()
+        self.random_state_bytes = 0  # of the generator's state, where one was kept
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -97,7 +95,8 @@ class _Meter(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             # A number is read. None decides a shape; a mask must not be skipped as all true.
             return False if args[0].dtype is torch.bool else 1.0
-        if func.namespace != "aten" or func.is_view or func._overloadpacket in _FREE:
+        looks = func.is_view or torch.Tag.inplace_view in func.tags
+        if func.namespace != "aten" or looks or func._overloadpacket in _FREE:
             out = func(*args, **kwargs)  # launches nothing
             self.serials(_tensors(out))
             return out
@@ -226,6 +225,7 @@ def trace_training(
         state = [t for s in optimiser.state.values() for t in s.values() if isinstance(t, Tensor)]
         meter.log.tell(meter.serials(state), "optimiser")
         begin = len(meter.log.events)
+        total = torch.zeros(())  # the loop's running loss
         if optimisation.accumulation > 1:  # the micro-batches before have left theirs
             _give_gradients(meter, trained)
         with meter.work() as micro:
@@ -237,8 +237,10 @@ def trace_training(
         with meter.work() as validated, torch.no_grad():
             model(*validation())
         memory = meter.log.at_peak(begin)
-        states = RNG_STATE_BYTES * _random_states(model)
-        memory = replace(memory, activations=memory.activations + states)
+        del total
+        # While a layer is computed again, the generator's present state is kept too.
+        kept = memory.activations + meter.random_state_bytes
+        memory = replace(memory, activations=kept)
         model.train()
         lengths = []
         for other in other_tokens:
@@ -280,12 +282,6 @@ def trace_inference(
     return InferenceTrace(memory, parameters, work[0], tuple(lengths))
 
 
-def _random_states(model: nn.Module) -> int:
-    """Random states that stand at once at most: one a checkpointed layer, and the present one."""
-    layers = sum(getattr(m, "gradient_checkpointing", False) is True for m in model.modules())
-    return layers + 1 if layers else 0
-
-
 def _micro_batch(model: nn.Module, given: Inputs) -> None:
     inputs, mask = given
     target = torch.zeros(len(inputs), dtype=torch.int64)
@@ -303,8 +299,29 @@ def _without_data(build: Callable[[], nn.Module]) -> Iterator[tuple[_Meter, nn.M
     """The network on the meta device, and a meter around all that is done with it."""
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
         model = build()
-        with _Meter() as meter:
+        with _Meter() as meter, _random_states_logged(meter):
             yield meter, model
+
+
+@contextmanager
+def _random_states_logged(meter: _Meter) -> Iterator[None]:
+    """Checkpointing keeps the random generator's state a layer, so that dropout drops the same.
+
+    No operation shows it.
+    """
+    plain = torch.get_rng_state
+
+    def logged() -> Tensor:
+        state = plain()
+        meter.serials([state])
+        meter.random_state_bytes = state.nbytes
+        return state
+
+    torch.get_rng_state = logged
+    try:
+        yield
+    finally:
+        torch.get_rng_state = plain
 
 
 def count_launches(model: nn.Module, run: Callable[[], object]) -> int:

@@ -5,11 +5,30 @@ The backbone itself is not in it: in frozen mode its hidden states come from the
 
 from torch import Tensor, nn
 
-from ...spaces.configs import HeadConfig
-from .heads import structure
+from ...spaces.configs import HeadConfig, Mode, Pooling, ScratchConfig
+from ...spaces.heads import LinearHead
+from ..training.batches import Ragged
+from .heads import Additive, is_tokenwise, structure
 from .kernels import Dropout
 from .output import Output
 from .pooling import Pool
+
+
+def fixed_pooling(config: HeadConfig) -> Pooling | None:
+    """The pooling of a note's stored states that is all the head reads of them; None: it reads all.
+
+    Such a head trains on one vector a note, which is made once.
+    """
+    if config.mode is not Mode.FROZEN or config.pooling is Pooling.ATTENTION:
+        return None
+    first_alone = config.pooling is Pooling.FIRST and is_tokenwise(config.head)
+    return config.pooling if first_alone or isinstance(config.head, LinearHead) else None
+
+
+def as_read(config: HeadConfig | ScratchConfig, stored: Ragged) -> Ragged:
+    """The stored notes as the config's network reads them: see `fixed_pooling`."""
+    pooling = fixed_pooling(config) if isinstance(config, HeadConfig) else None
+    return stored.pooled(pooling) if pooling else stored
 
 
 class HeadModel(nn.Module):
@@ -30,6 +49,11 @@ class HeadModel(nn.Module):
                 are widened here.
             mask: [notes, tokens] bool, True at real tokens.
         """
-        states = self.structure(hidden.float(), mask)
-        logits = self.classifier(self.dropout(self.pool(states, mask)))
+        logits = self.classifier(self.dropout(self._pooled(hidden.float(), mask)))
         return Output(logits, balance_loss=logits.new_zeros(()))
+
+    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        head = self.structure
+        if isinstance(head, Additive) and head.adds:
+            return self.pool.of_sum(hidden, head.inner(hidden, mask), head.up, mask)
+        return self.pool(head(hidden, mask), mask)

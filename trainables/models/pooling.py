@@ -1,7 +1,6 @@
 """How a note's token states become one vector, never over padding.
 
-In float32 whatever the states are stored in. What stands at padding is replaced before any
-arithmetic, so that not even an infinity there gets through.
+In float32 whatever the states are stored in. What stands at padding may be any finite numbers.
 """
 
 import math
@@ -17,7 +16,7 @@ class Pool(nn.Module):
 
     def __init__(self, kind: Pooling, width: int) -> None:
         super().__init__()
-        self.kind = Pooling(kind)
+        self.kind, self.width = Pooling(kind), width
         self.query: nn.Parameter | None = None
         if self.kind is Pooling.ATTENTION:
             # Zero weighs all real tokens alike: training starts from mean pooling.
@@ -34,15 +33,50 @@ class Pool(nn.Module):
             [notes, width] float32.
         """
         hidden = hidden.float()
-        padding = ~mask.unsqueeze(-1)  # [notes, tokens, 1]
         if self.kind is Pooling.MAX:
-            return hidden.masked_fill(padding, -torch.inf).amax(dim=1)
+            return hidden.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(dim=1)
         if self.kind is Pooling.FIRST:
-            first = mask.int().argmax(dim=1)  # 0 unless a tokenizer pads on the left
-            return hidden.gather(1, first.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])).squeeze(1)
-        hidden = hidden.masked_fill(padding, 0.0)
-        if self.query is None:
-            return hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        scores = (hidden @ self.query) / math.sqrt(hidden.shape[-1])  # [notes, tokens]
-        weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
-        return (weights.unsqueeze(1) @ hidden).squeeze(1)
+            return _first(hidden, mask)
+        scores = None if self.query is None else hidden @ self.query
+        return _weighed(self._weights(mask, scores), hidden)
+
+    def of_sum(self, hidden: Tensor, inner: Tensor, up: nn.Linear, mask: Tensor) -> Tensor:
+        """Pool hidden + up(inner) as `forward` would, without making it where that can be.
+
+        Args:
+            hidden: token states, [notes, tokens, width] float32.
+            inner: narrower states, [notes, tokens, narrow] float32.
+            up: from narrow to width.
+            mask: see `forward`.
+
+        Returns:
+            [notes, width] float32.
+        """
+        if self.kind is Pooling.MAX:
+            return self(hidden + up(inner), mask)
+        if self.kind is Pooling.FIRST:
+            return _first(hidden, mask) + up(_first(inner, mask))
+        scores = None
+        if self.query is not None:  # up's bias scores all tokens alike, which a softmax ignores
+            scores = hidden @ self.query + inner @ (self.query @ up.weight)
+        weights = self._weights(mask, scores)
+        return _weighed(weights, hidden) + up(_weighed(weights, inner))
+
+    def _weights(self, mask: Tensor, scores: Tensor | None) -> Tensor:
+        """Of each token, [notes, tokens]; 0 at padding, 1 in sum."""
+        if scores is None:
+            real = mask.float()  # said here: a CPU would cast inside the division, a GPU would not
+            return real / real.sum(dim=1, keepdim=True)
+        scores = scores / math.sqrt(self.width)
+        return scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+
+
+def _weighed(weights: Tensor, states: Tensor) -> Tensor:
+    """[notes, tokens] and [notes, tokens, width] -> [notes, width]."""
+    return (weights.unsqueeze(1) @ states).squeeze(1)
+
+
+def _first(states: Tensor, mask: Tensor) -> Tensor:
+    """Of each note's first real token: 0 unless a tokenizer pads on the left."""
+    first = mask.int().argmax(dim=1)
+    return states.gather(1, first.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)

@@ -4,12 +4,15 @@ A file holds the notes' rows one after the other: token states [rows, width] flo
 [rows] int32; `offsets` [notes + 1] int64 says where each note begins. Workers map the same files.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ...spaces.configs import Pooling
 
 POOL_BATCHES = 32  # batches whose notes are sorted by length together, so that padding stays small
 
@@ -18,7 +21,7 @@ POOL_BATCHES = 32  # batches whose notes are sorted by length together, so that 
 class Ragged:
     """Notes of different lengths, one after the other, mapped and never copied as a whole."""
 
-    rows: Tensor  # [rows, width] float16 token states, or [rows] int32 token ids
+    rows: Tensor  # [rows, width] float16 token states (pooled: float32), or [rows] int32 token ids
     offsets: np.ndarray  # [notes + 1] int64
 
     @classmethod
@@ -37,6 +40,19 @@ class Ragged:
         """Width of a token state; 1 for token ids."""
         return self.rows.shape[1] if self.rows.ndim == 2 else 1
 
+    def pooled(self, pooling: Pooling) -> "Ragged":
+        """Each note's states as one row: their mean, their maxima, or the first; float32.
+
+        Raises:
+            ValueError: the pooling is learned.
+        """
+        made = _POOLED.get(pooling)
+        if made is None:
+            raise ValueError(f"only {sorted(_POOLED)} pool without learning; got {pooling=}")
+        ends = zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
+        rows = torch.stack([made(self.rows[start:end].float()) for start, end in ends])
+        return Ragged(rows, np.arange(len(rows) + 1))
+
     def batch(self, notes: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """The notes padded to the longest of them, and where their tokens are.
 
@@ -48,11 +64,22 @@ class Ragged:
         longest = int(lengths.max())
         states = self.rows.ndim == 2
         shape = (len(notes), longest, *self.rows.shape[1:])
-        padded = torch.zeros(shape, dtype=torch.float32 if states else torch.int64)
-        for place, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        padded = torch.empty(shape, dtype=torch.float32 if states else torch.int64)
+        for place, (start, length) in enumerate(
+            zip(starts.tolist(), lengths.tolist(), strict=True)
+        ):
             padded[place, :length] = self.rows[start : start + length]
+            if length < longest:
+                padded[place, length:] = 0
         mask = torch.arange(longest)[None, :] < torch.from_numpy(lengths)[:, None]
         return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+_POOLED: dict[Pooling, Callable[[Tensor], Tensor]] = {
+    Pooling.FIRST: lambda states: states[0],
+    Pooling.MEAN: lambda states: states.mean(dim=0),
+    Pooling.MAX: lambda states: states.amax(dim=0),
+}
 
 
 def training_batches(

@@ -1,7 +1,8 @@
 """The optimisers that a config may choose, their state on disk, and one update.
 
-All run parameter by parameter (`foreach=False`): the grouped kernels are chosen by the kind of
-device and need more memory at their peak, so a footprint could not hold for both.
+PyTorch chooses among kernels by the kind of device, and they differ in memory, so a footprint could
+not hold for both: AdamW is fused everywhere, which takes no memory but its state; the others run
+parameter by parameter (`foreach=False`).
 """
 
 import inspect
@@ -27,13 +28,25 @@ def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.
     rate, decay = optimisation.learning_rate, optimisation.weight_decay
     match optimisation.optimiser:
         case Optimiser.ADAMW:
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=False)
+            return _fused(torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=False))
         case Optimiser.SGD:  # its decay is part of the gradient, not decoupled
             return torch.optim.SGD(
                 parameters, lr=rate, weight_decay=decay, momentum=SGD_MOMENTUM, foreach=False
             )
         case Optimiser.ADAFACTOR:
             return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay, foreach=False)
+
+
+def _fused(optimiser: torch.optim.AdamW) -> torch.optim.AdamW:
+    """One kernel for all parameters; with its state, as PyTorch makes none on the meta device."""
+    for parameter in optimiser.param_groups[0]["params"]:
+        optimiser.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+        }
+    optimiser.param_groups[0]["fused"] = True
+    return optimiser
 
 
 def update(optimiser: torch.optim.Optimizer) -> None:
@@ -62,6 +75,7 @@ def load_optimiser(
     for key, value in stored.items():
         name, state = key.rsplit(".", 1)
         parameter = parameters[name]
-        # Steps are kept on the CPU, on whatever device their parameter is.
-        device = value.device if state == "step" else parameter.device
+        # Steps that no kernel reads stay on the CPU, on whatever device their parameter is.
+        fused = optimiser.param_groups[0].get("fused")
+        device = parameter.device if fused or state != "step" else value.device
         optimiser.state[parameter][state] = value.clone().to(device)

@@ -33,7 +33,7 @@ from headhunt.trainables.card.footprint import (
     Footprinter,
     Workload,
 )
-from headhunt.trainables.card.trace import trace_inference
+from headhunt.trainables.card.trace import _without_data, trace_inference
 from headhunt.trainables.models.classifier import HeadModel
 from headhunt.trainables.models.scratch import ScratchModel
 
@@ -190,8 +190,9 @@ def test_a_linear_layer_takes_two_flops_a_weight_and_row():
 def test_training_a_linear_head_takes_the_classifier_forward_and_its_weights_backward():
     found = found_of(replace(HEAD, head=LinearHead()))
 
-    # The states are no parameters: nothing flows back to them.
-    assert found.step_flops == 2 * (2 * NOTES * WIDTH * CLASSES)
+    # The states are no parameters: nothing flows back to them. They are one vector a note, of which
+    # the pooling takes the mean.
+    assert found.step_flops == 2 * (2 * NOTES * WIDTH * CLASSES) + 2 * NOTES * WIDTH
     assert found.trainable_parameters == WIDTH * CLASSES + CLASSES
 
 
@@ -201,8 +202,10 @@ def test_an_adapters_flops_are_those_of_its_two_matrices_forward_and_backward():
 
     matrix = 2 * NOTES * TOKENS * WIDTH * bottleneck
     classifier = 2 * NOTES * WIDTH * CLASSES
+    up = 2 * NOTES * bottleneck * WIDTH  # it maps what is pooled: one vector a note
+    pooling = 2 * NOTES * TOKENS * (WIDTH + 2 * bottleneck)  # of the states, and of what is inside
     # Forward, weights, and inputs, of which the first matrix's are not wanted.
-    assert found.step_flops == 5 * matrix + 3 * classifier
+    assert found.step_flops == 2 * matrix + 3 * up + 3 * classifier + pooling
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -303,3 +306,15 @@ def test_a_config_of_another_shape_is_traced(other, traced):
 def test_a_baseline_has_no_footprint(traced):
     assert footprinter()(BaselineConfig()) is None
     assert traced == []
+
+
+def test_an_operation_that_changes_a_shape_in_place_does_so_every_time():
+    """A vector times a matrix does, and what was met before is looked up."""
+
+    def work():
+        with _without_data(lambda: nn.Linear(16, 4)) as (meter, model), meter.work() as found:
+            states = torch.empty(2, 8, 4)
+            (states @ (torch.empty(16) @ next(model.parameters()).t())).sum().backward()
+        return found[0]
+
+    assert work() == work()

@@ -5,6 +5,7 @@ are at the end.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 
-from headhunt.spaces.configs import HeadConfig, Pooling
+from headhunt.spaces.configs import HeadConfig, Mode, Pooling
 from headhunt.spaces.heads import (
     HEADS,
     AdapterHead,
@@ -24,9 +25,10 @@ from headhunt.spaces.heads import (
     LinearHead,
     TinyAttentionHead,
 )
-from headhunt.trainables.models.classifier import HeadModel
+from headhunt.trainables.models.classifier import HeadModel, as_read, fixed_pooling
 from headhunt.trainables.models.heads import registers, structure
 from headhunt.trainables.models.heads.linear import Linear
+from headhunt.trainables.training.batches import Ragged
 
 torch.set_num_threads(1)
 WIDTH = 24
@@ -136,7 +138,7 @@ def tiny_attention_equation(h, weights, settings):
         for i in range(3)
     )
     mixed = softmax(query @ key.T / math.sqrt(k)) @ value
-    return h + affine(affine(mixed, weights, "attention.out_proj"), weights, "out")
+    return h + affine(affine(mixed, weights, "attention.out_proj"), weights, "up")
 
 
 def grn_equation(h, weights, settings):
@@ -356,19 +358,61 @@ def test_a_second_structure_for_the_same_settings_is_refused(monkeypatch):
 # --- the whole model -------------------------------------------------------------------------
 
 
+def whole(settings, pooling):
+    """A model away from its initialisation."""
+    model = HeadModel(WIDTH, 3, HeadConfig(backbone="none", head=settings, pooling=pooling))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return model.eval()
+
+
 @pytest.mark.parametrize("pooling", Pooling)
-def test_a_model_is_structure_pooling_and_classifier_without_a_balance_loss(pooling):
-    config = HeadConfig(backbone="none", head=AdapterHead(bottleneck=8), pooling=pooling)
-    model = HeadModel(WIDTH, 3, config).eval()
+def test_a_model_is_structure_pooling_and_classifier_however_it_is_computed(settings, pooling):
+    model = whole(settings, pooling)
     hidden, mask = batch()
 
     output = model(hidden, mask)
-
     expected = model.classifier(model.pool(model.structure(hidden, mask), mask))
-    assert torch.equal(output.logits, expected)
+
+    torch.testing.assert_close(output.logits, expected, rtol=1e-4, atol=1e-5)
     assert output.logits.shape == (3, 3)
     assert output.balance_loss.shape == ()
     assert output.balance_loss == 0
+    parameters = list(model.parameters())
+    found = torch.autograd.grad(output.logits.square().sum(), parameters)
+    wanted = torch.autograd.grad(expected.square().sum(), parameters)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+def test_a_head_that_reads_one_vector_a_note_says_of_it_what_it_says_of_all_states(
+    settings, pooling
+):
+    config = HeadConfig(backbone="none", head=settings, pooling=pooling)
+    hidden, mask = batch()
+    offsets = np.concatenate([[0], mask.sum(1).cumsum(0).numpy()])
+    stored = Ragged(hidden[mask], offsets)
+
+    read = as_read(config, stored)
+
+    model = whole(settings, pooling)
+    notes = np.arange(len(mask))
+    torch.testing.assert_close(
+        model(*read.batch(notes, torch.device("cpu"))).logits,
+        model(*stored.batch(notes, torch.device("cpu"))).logits,
+    )
+    alone = settings.kind != "tiny_attention" and pooling is Pooling.FIRST
+    linear = settings.kind == "linear" and pooling is not Pooling.ATTENTION
+    assert (read.lengths.max() == 1) == (alone or linear)
+
+
+def test_a_backbone_that_trains_is_never_pooled_beforehand():
+    config = HeadConfig(backbone="none", head=LinearHead(), mode=Mode.FULL)
+
+    assert fixed_pooling(config) is None
+    assert fixed_pooling(replace(config, mode=Mode.FROZEN)) is config.pooling
 
 
 def test_features_stored_in_half_precision_are_classified_in_single_precision():

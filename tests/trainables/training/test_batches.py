@@ -4,6 +4,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from headhunt.spaces.configs import Pooling
 from headhunt.trainables.training.batches import (
     POOL_BATCHES,
     Ragged,
@@ -116,6 +117,20 @@ def test_states_are_widened_and_padded_with_zeros():
     assert torch.equal(states[0], notes.rows[2:].float())
     assert states[1, 2].tolist() == [0.0] * 4
     assert mask.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_what_is_pooled_is_one_row_a_note_in_single_precision():
+    notes = ragged([2, 3], width=4)
+
+    mean, largest, first = (notes.pooled(Pooling(kind)) for kind in ("mean", "max", "first"))
+
+    parts = notes.rows[:2].float(), notes.rows[2:].float()
+    torch.testing.assert_close(mean.rows, torch.stack([part.mean(0) for part in parts]))
+    assert torch.equal(largest.rows, torch.stack([part.amax(0) for part in parts]))
+    assert torch.equal(first.rows, torch.stack([part[0] for part in parts]))
+    assert mean.lengths.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="pool without learning"):
+        notes.pooled(Pooling.ATTENTION)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(None, 1), (4, 4)])

@@ -10,9 +10,29 @@ from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ....spaces.heads import HeadSettings
+
+
+class Additive(nn.Module):
+    """A structure that adds a linear map of narrow states to h: h + W_up inner(h).
+
+    A weighted mean over tokens commutes with W_up, so a model pools the narrow states and maps one
+    vector a note: without half of an adapter's matrix products.
+    """
+
+    up: nn.Linear
+    adds = True  # False: these settings make something else of it, and only `forward` tells
+
+    def inner(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What W_up maps: [notes, tokens, width] and [notes, tokens] -> [notes, tokens, narrow]."""
+        raise NotImplementedError
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Map `hidden`, [notes, tokens, width]; `mask`, [notes, tokens] bool, is True at tokens."""
+        return hidden + self.up(self.inner(hidden, mask))
+
 
 _Structure = TypeVar("_Structure", bound=nn.Module)
 _REGISTERED: dict[type[HeadSettings], type[nn.Module]] = {}
@@ -34,6 +54,11 @@ def structure(settings: HeadSettings, width: int) -> nn.Module:
             f"@registers({type(settings).__name__}); found none for {settings.kind=}"
         )
     return found(width, settings)
+
+
+def is_tokenwise(settings: HeadSettings) -> bool:
+    """Whether each token's result depends on that token alone."""
+    return getattr(_structures()[type(settings)], "tokenwise", False)
 
 
 def registers(settings: type[HeadSettings]) -> Callable[[type[_Structure]], type[_Structure]]:

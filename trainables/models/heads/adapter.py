@@ -8,15 +8,17 @@ from torch import Tensor, nn
 
 from ....spaces.heads import AdapterHead
 from ..kernels import Dropout
-from . import registers
+from . import Additive, registers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 HOULSBY_DEVIATION = 1e-3  # of both matrices at the start, as in the official code
 
 
 @registers(AdapterHead)
-class Adapter(nn.Module):
+class Adapter(Additive):
     """h + W_up dropout(f(W_down LN(h))), where the LayerNorm is there if the settings say so."""
+
+    tokenwise = True
 
     def __init__(self, width: int, settings: AdapterHead) -> None:
         super().__init__()
@@ -43,7 +45,7 @@ class Adapter(nn.Module):
         else:
             raise ValueError(f"an adapter's init is houlsby or zero; got {init=}")
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Map `hidden`, [notes, tokens, width], token by token; `mask` is [notes, tokens] bool."""
+    def inner(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The bottleneck's states, [notes, tokens, bottleneck], token by token."""
         del mask
-        return hidden + self.up(self.dropout(self.activation(self.down(self.norm(hidden)))))
+        return self.dropout(self.activation(self.down(self.norm(hidden))))

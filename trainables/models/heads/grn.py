@@ -17,6 +17,8 @@ from . import registers
 class Grn(nn.Module):
     """The matrices carry the paper's numbers; W3, of the context, does not exist here."""
 
+    tokenwise = True
+
     def __init__(self, width: int, settings: GrnHead) -> None:
         super().__init__()
         inside = settings.bottleneck or width

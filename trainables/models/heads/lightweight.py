@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....spaces.heads import LightweightHead
-from . import registers
+from . import Additive, registers
 
 VARIANTS = ("inner", "residual")
 
 
 @registers(LightweightHead)
-class Lightweight(nn.Module):
+class Lightweight(Additive):
     """Both variants have the same parameters and differ in where the LayerNorm stands."""
+
+    tokenwise = True
 
     def __init__(self, width: int, settings: LightweightHead) -> None:
         super().__init__()
@@ -23,14 +25,18 @@ class Lightweight(nn.Module):
             raise ValueError(
                 f"a lightweight head's variant is one of {list(VARIANTS)}; got {settings.variant=}"
             )
-        self.variant = settings.variant
+        self.adds = settings.variant == "residual"
         self.norm = nn.LayerNorm(width)
         self.down = nn.Linear(width, settings.bottleneck)
         self.up = nn.Linear(settings.bottleneck, width)
 
+    def inner(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The bottleneck's states, [notes, tokens, bottleneck], token by token."""
+        del mask
+        return F.relu(self.down(self.norm(hidden)))
+
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Map `hidden`, [notes, tokens, width], token by token; `mask` is [notes, tokens] bool."""
-        del mask
-        if self.variant == "inner":
-            return self.norm(self.up(self.down(hidden)))
-        return hidden + self.up(F.relu(self.down(self.norm(hidden))))
+        if self.adds:
+            return super().forward(hidden, mask)
+        return self.norm(self.up(self.down(hidden)))

@@ -10,6 +10,8 @@ from . import registers
 class Linear(nn.Module):
     """Hidden states as they are; it has no parameters, the classifier behind it has them all."""
 
+    tokenwise = True
+
     def __init__(self, width: int, settings: LinearHead) -> None:
         super().__init__()
         del width, settings

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from ....spaces.heads import TinyAttentionHead
 from ..kernels import additive, attention
-from . import registers
+from . import Additive, registers
 
 OUTPUT_SCALE = 0.01  # of the last layer's weights and biases at the start, as in the official code
 
 
 @registers(TinyAttentionHead)
-class TinyAttention(nn.Module):
-    """h + W_out attention(q, k, v), where q, k, v = W_in LN(h) and padding is no key."""
+class TinyAttention(Additive):
+    """h + W_up attention(q, k, v), where q, k, v = W_in LN(h) and padding is no key."""
 
     def __init__(self, width: int, settings: TinyAttentionHead) -> None:
         super().__init__()
@@ -26,16 +26,16 @@ class TinyAttention(nn.Module):
         self.attention = nn.MultiheadAttention(
             settings.attention_width, 1, dropout=settings.structure_dropout, batch_first=True
         )
-        self.out = nn.Linear(settings.attention_width, width)
+        self.up = nn.Linear(settings.attention_width, width)
         with torch.no_grad():
-            self.out.weight.mul_(OUTPUT_SCALE)
+            self.up.weight.mul_(OUTPUT_SCALE)
             # The bias too: at k = 1 a Linear starts it in U(-1, 1), as large as h itself.
-            self.out.bias.mul_(OUTPUT_SCALE)
+            self.up.bias.mul_(OUTPUT_SCALE)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Map `hidden`, [notes, tokens, width]; `mask`, [notes, tokens] bool, is True at tokens."""
+    def inner(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What each token takes from the others, [notes, tokens, k]."""
         query, key, value = self.project(self.norm(hidden)).chunk(3, dim=-1)
-        return hidden + self.out(self._mixed(query, key, value, mask))
+        return self._mixed(query, key, value, mask)
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """What the module's own forward computes, by the attention that all models here share."""
