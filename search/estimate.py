@@ -41,7 +41,7 @@ class Estimate:
     card: Card
     footprint: Footprint
     training_notes: int
-    max_tokens: int  # of a note
+    max_tokens: int  # of the longest note
     length_limit: int  # tokens that the model could read
     largest_batch: int  # notes at `max_tokens` that fit, at most MOST_NOTES; 0: none
     largest_tokens: int  # of notes at the config's batch size that fit; 0: none
@@ -56,7 +56,13 @@ class Estimator:
     """Footprints without a study."""
 
     def __init__(
-        self, card: Card, notes: Corpus | Counted, backbone: str, *, max_tokens: int
+        self,
+        card: Card,
+        notes: Corpus | Counted,
+        backbone: str,
+        *,
+        max_tokens: int,
+        batch_limit: int = 8,
     ) -> None:
         """Prepare.
 
@@ -65,12 +71,14 @@ class Estimator:
             notes: the corpus, or its size.
             backbone: under the heads; its configuration is enough, unless the notes are given.
             max_tokens: tokens of a note at most.
+            batch_limit: notes of a validation batch, as a search has it; a larger training batch
+                raises it.
 
         Raises:
             BackboneError: its configuration, or its tokenizer for given notes, cannot be had.
         """
         self.card, self.notes, self.backbone = card, notes, backbone
-        self.max_tokens = max_tokens
+        self.max_tokens, self.batch_limit = max_tokens, batch_limit
         self.classes = notes.classes if isinstance(notes, Counted) else len(notes.label_names)
         self._shape = cache(lambda: BackboneShape.of(backbone, known_config(backbone)))
         self._backbone_workload = cache(self._count_backbone_tokens)
@@ -78,10 +86,9 @@ class Estimator:
 
     def __call__(self, config: HeadConfig | ScratchConfig) -> Estimate:
         """The config's footprint, and the largest batch and length that fit."""
-        find = self._footprinter(config, self.max_tokens)
-        footprint = cast("Footprint", find(config))
+        footprint = self.footprint(config)
         batch, limit = config.optimisation.batch_size, self._length_limit(config)
-        tokens = min(self.max_tokens, limit)
+        asked = min(self.max_tokens, self._workload(config).longest, limit)
 
         frozen = isinstance(config, HeadConfig) and config.mode is Mode.FROZEN
         encoding = cache(
@@ -89,7 +96,7 @@ class Estimator:
         )
 
         def excess(notes: int, tokens: int) -> int:
-            if (notes, tokens) == (batch, min(self.max_tokens, limit)):
+            if (notes, tokens) == (batch, asked):
                 return footprint.excess_bytes
             sized = with_batch(config, notes)
             peak = self._footprinter(sized, tokens).training_peak_bytes(sized)
@@ -100,39 +107,49 @@ class Estimator:
             card=self.card,
             footprint=footprint,
             training_notes=len(self._workload(config).training),
-            max_tokens=tokens,
+            max_tokens=asked,
             length_limit=limit,
-            largest_batch=largest(lambda n: excess(n, tokens), batch, MOST_NOTES),
-            largest_tokens=largest(lambda t: excess(batch, t), tokens, limit),
+            largest_batch=largest(lambda n: excess(n, asked), batch, MOST_NOTES),
+            largest_tokens=largest(lambda t: excess(batch, t), asked, limit),
         )
 
     def footprint(self, config: HeadConfig | ScratchConfig) -> Footprint:
         """The footprint alone."""
-        return cast("Footprint", self._footprinter(config, self.max_tokens)(config))
+        return cast("Footprint", self._footprinter(config)(config))
 
-    def study_footprinter(self, batch_limit: int = 8) -> Footprinter:
+    def study_footprinter(self) -> Footprinter:
         """One for many configs, as a study has it: shapes that it met are looked up."""
         return Footprinter(
             self.card,
             classes=self.classes,
             max_tokens=self.max_tokens,
-            batch_limit=batch_limit,
+            batch_limit=self.batch_limit,
             backbones={self.backbone: self._shape()},
             backbone_workloads={self.backbone: self._backbone_workload()},
             scratch_workload=self._scratch_workload,
         )
 
-    def _footprinter(self, config: HeadConfig | ScratchConfig, max_tokens: int) -> Footprinter:
+    def _footprinter(
+        self, config: HeadConfig | ScratchConfig, tokens: int | None = None
+    ) -> Footprinter:
+        """For notes as they are, or of this many tokens."""
         heads = isinstance(config, HeadConfig)
+
+        def sized(workload: Workload) -> Workload:
+            return workload if tokens is None else replace(workload, limit=tokens)
+
+        def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
+            workload, size = self._scratch_workload(vocabulary)
+            return sized(workload), size
+
         return Footprinter(
             self.card,
             classes=self.classes,
-            max_tokens=max_tokens,
-            # A search's validation batches are as large as its largest training batch.
-            batch_limit=config.optimisation.batch_size,
+            max_tokens=tokens or self.max_tokens,
+            batch_limit=max(self.batch_limit, config.optimisation.batch_size),
             backbones={self.backbone: self._shape()} if heads else {},
-            backbone_workloads={self.backbone: self._backbone_workload()} if heads else {},
-            scratch_workload=self._scratch_workload,
+            backbone_workloads={self.backbone: sized(self._backbone_workload())} if heads else {},
+            scratch_workload=scratch_workload,
         )
 
     def _length_limit(self, config: HeadConfig | ScratchConfig) -> int:
@@ -175,7 +192,8 @@ def _counted(notes: Counted, max_tokens: int) -> Workload:
     order = np.arange(notes.notes)
     training = max(1, round(SPLIT[0] * notes.notes))
     validation = max(1, round(SPLIT[1] * notes.notes))
-    return Workload(lengths, order[:training], order[training - notes.notes :][:validation])
+    ends = order[:training], order[training - notes.notes :][:validation]
+    return Workload(lengths, *ends, limit=max_tokens)  # some note may be as long as that
 
 
 def _workload(corpus: Corpus, lengths: np.ndarray) -> Workload:

@@ -91,6 +91,9 @@ def footprint(
     accumulation: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
     optimiser: Annotated[str, typer.Option(help="adamw | sgd | adafactor.")] = "adamw",
     max_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a note at most.")] = 256,
+    batch_limit: Annotated[
+        int, typer.Option(min=1, help="Notes of a validation batch, as in a search.")
+    ] = 8,
     epochs: Annotated[int, typer.Option(min=1, help="For the card hours.")] = 10,
     notes: Annotated[
         Path | None,
@@ -160,7 +163,9 @@ def footprint(
         corpus = _corpus(notes, problems) if notes else Counted(note_count, note_tokens, classes)
         if problems or real is None or corpus is None:
             _refuse(problems)
-        estimator = Estimator(real, corpus, backbone, max_tokens=max_tokens)
+        estimator = Estimator(
+            real, corpus, backbone, max_tokens=max_tokens, batch_limit=batch_limit
+        )
         size = (
             f"{corpus.notes:,} notes of {corpus.tokens} tokens"
             if isinstance(corpus, Counted)

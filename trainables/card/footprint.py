@@ -1,10 +1,11 @@
 """What a config would need on the card: peak bytes, and hours for this corpus, without a GPU.
 
-Memory is that of the worst batch: the config's notes at once, each as long as the limit.
+Memory is that of the worst batch: the config's notes at once, each as long as the longest of all.
 Time follows the batches' real lengths: costs are traced at three lengths and a parabola is laid
 through them (attention is quadratic, the rest linear). A baseline uses no GPU and has none of this.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -43,6 +44,12 @@ class Workload:
     lengths: np.ndarray  # tokens of each note, [notes] int64
     training: np.ndarray  # [training notes] int64
     validation: np.ndarray  # [validation notes] int64
+    limit: int | None = None  # tokens of a note that may come; None: as long as the longest here
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest note, which decides the memory."""
+        return int(self.lengths.max()) if self.limit is None else self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +156,15 @@ class Footprinter:
             return self._scratch_workload(config.vocabulary)[0]
         workload = self._backbone_workloads[config.backbone]
         if fixed_pooling(config):  # one vector a note
-            return replace(workload, lengths=np.ones_like(workload.lengths))
+            return replace(workload, lengths=np.ones_like(workload.lengths), limit=1)
         return workload
 
     def _limit(self, config: HeadConfig | ScratchConfig) -> int:
-        """Tokens of the longest note that the model can meet."""
-        if isinstance(config, HeadConfig) and fixed_pooling(config):
-            return 1
+        """Tokens of the longest note that the model meets."""
+        limit = min(self.max_tokens, self._workload(config).longest)
         if isinstance(config, HeadConfig):
-            return min(self.max_tokens, self._backbones[config.backbone].max_tokens)
-        return self.max_tokens
+            return min(limit, self._backbones[config.backbone].max_tokens)
+        return limit
 
     def _network(self, config: HeadConfig | ScratchConfig) -> Callable[[], nn.Module]:
         if isinstance(config, ScratchConfig):
@@ -217,12 +223,13 @@ class Footprinter:
     def _trace_encoding(self, backbone: str) -> "_Encoding":
         workload = self._backbone_workloads[backbone]
         limit = min(self.max_tokens, self._backbones[backbone].max_tokens)
-        *shorter, longest = lengths = _probe_lengths(limit)
+        *shorter, longest = lengths = _probe_lengths(min(limit, workload.longest))
+        notes = math.ceil(ENCODING_NOTES * limit / longest)  # more of short ones in a batch
 
         def batch(tokens: int) -> dict[str, Tensor]:
             return {
-                "input_ids": torch.zeros(ENCODING_NOTES, tokens, dtype=torch.int64),
-                "attention_mask": torch.ones(ENCODING_NOTES, tokens, dtype=torch.int64),
+                "input_ids": torch.zeros(notes, tokens, dtype=torch.int64),
+                "attention_mask": torch.ones(notes, tokens, dtype=torch.int64),
             }
 
         trace = trace_inference(
@@ -232,7 +239,7 @@ class Footprinter:
             other_tokens=shorter,
         )
         everything = evaluation_batches(
-            np.arange(len(workload.lengths)), workload.lengths, batch_size=ENCODING_NOTES
+            np.arange(len(workload.lengths)), workload.lengths, batch_size=notes
         )
         works = [*trace.other_lengths, trace.work]
         curve = _parabola(lengths, [work.seconds(self.card) for work in works])

@@ -1,10 +1,10 @@
 """What a trial really takes, read beside its training: memory at its peak, and a GPU's energy.
 
 A GPU's allocator tells its own peak. A CPU's does not, so there the largest batches of the first
-epoch are watched: what stands beforehand is added up from the tensors, and the rest is the
-allocator's own record (`torch.profiler`), with nothing of the bookkeeping that made the estimate.
-Each size is rounded as a GPU's allocator does, so that the figure stands beside the modelled one.
-Nothing that is computed changes.
+epoch are watched, and those of later epochs that are larger still: what stands beforehand is added
+up from the tensors, and the rest is the allocator's own record (`torch.profiler`), with nothing of
+the bookkeeping that made the estimate. Each size is rounded as a GPU's allocator does, so that the
+figure stands beside the modelled one. Nothing that is computed changes.
 """
 
 import os
@@ -21,6 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 from .cap import Cap, DeviceFunctions, TooLargeError
 from .memory import WORKSPACE_BYTES, rounded
 from .meter import EnergyMeter, energy_meter
+
+NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Gauge:
     def choose(
         self, batches: Sequence[np.ndarray], lengths: np.ndarray, accumulation: int
     ) -> frozenset[int]:
-        """The places of the micro-batches that are watched; none: no others are either."""
+        """The places of the micro-batches to watch: larger than any before; none: nothing is."""
         del batches, lengths, accumulation
         return frozenset()
 
@@ -95,15 +97,30 @@ class HostGauge(Gauge):
         self._limit, self._allowance = limit_bytes, allowance_bytes
         self._seen: list[_Seen] = []
         self._state_bytes = 0  # of the optimiser, once it is there
+        self._largest: dict[str, float] = {}  # of the micro-batches chosen so far, by each measure
 
     def choose(
         self, batches: Sequence[np.ndarray], lengths: np.ndarray, accumulation: int
     ) -> frozenset[int]:
-        """The largest by padded tokens, and the largest that others' gradients stand beside."""
-        sizes = [len(notes) * int(lengths[notes].max()) for notes in batches]
-        behind = [place for place in range(len(sizes)) if place % accumulation]
-        chosen = {max(range(len(sizes)), key=sizes.__getitem__)}
-        return frozenset(chosen | ({max(behind, key=sizes.__getitem__)} if behind else set()))
+        """The largest by padded tokens and by their pairs, which attention holds.
+
+        The same among those that others' gradients stand beside.
+        """
+        longest = np.array([lengths[notes].max() for notes in batches])
+        tokens = longest * [len(notes) for notes in batches]
+        behind = np.arange(len(batches)) % accumulation > 0
+        chosen = set()
+        for name, sizes in (
+            ("tokens", tokens),
+            ("pairs", tokens * longest),
+            ("tokens behind", tokens * behind),
+            ("pairs behind", tokens * longest * behind),
+        ):
+            place = int(sizes.argmax())
+            if sizes[place] > self._largest.get(name, 0):
+                self._largest[name] = sizes[place]
+                chosen.add(place)
+        return frozenset(chosen)
 
     @contextmanager
     def around(
@@ -191,6 +208,7 @@ def _most(changes: Iterable[int]) -> int:
     """
     now = most = 0
     for change in changes:
-        now += rounded(change)
+        # A single number, as a product keeps its factor, stays in the host's memory on a GPU too.
+        now += rounded(change) if abs(change) > NUMBER_BYTES else 0
         most = max(most, now)
     return most

@@ -141,20 +141,21 @@ def train(
     lengths = task.inputs.lengths
     epoch_steps = optimiser_steps(len(task.training), optimisation)
     steps = epoch_steps * settings.max_epochs
+    batches_of = partial(
+        training_batches, task.training, lengths, batch_size=optimisation.batch_size
+    )
+    for earlier in reports:  # what was watched before is known, and need not be again
+        batches = batches_of(seed=derive_seed(seed, "order", earlier.epoch))
+        gauge.choose(batches, lengths, optimisation.accumulation)
     while len(reports) < settings.max_epochs and not _out_of_patience(reports, settings.patience):
         epoch = len(reports) + 1
         wall, cpu = time.perf_counter(), time.process_time()
         gauge.begin_epoch()
-        batches = training_batches(
-            task.training,
-            lengths,
-            batch_size=optimisation.batch_size,
-            seed=derive_seed(seed, "order", epoch),
-        )
+        batches = batches_of(seed=derive_seed(seed, "order", epoch))
         peak = max((r.peak_bytes or 0 for r in reports), default=0)
         reserved = max((r.reserved_bytes or 0 for r in reports), default=0)
         accumulation = optimisation.accumulation
-        watched = frozenset() if peak else gauge.choose(batches, lengths, accumulation)
+        watched = gauge.choose(batches, lengths, accumulation)
         watch = partial(gauge.around, model, optimiser)
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         model.train()
