@@ -7,7 +7,7 @@ through them (attention is quadratic, the rest linear). A baseline uses no GPU a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..models.backbones import empty_encoder, position_limit
 from ..models.classifier import HeadModel
 from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
+from ..models.skeleton import Geometry, Skeleton, geometry_of
 from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from ..training.loop import optimiser_steps
@@ -56,8 +57,10 @@ class BackboneShape:
 
     @classmethod
     def of(cls, name: str, config: Any) -> "BackboneShape":
-        """From transformers' configuration."""
-        return cls(name, config.hidden_size, position_limit(config), lambda: empty_encoder(config))
+        """From transformers' configuration, or from the sizes alone."""
+        geometry = config if isinstance(config, Geometry) else geometry_of(config.to_dict())
+        build = partial(Skeleton, geometry) if geometry else partial(empty_encoder, config)
+        return cls(name, config.hidden_size, position_limit(config), build)
 
 
 class Footprinter:

@@ -5,6 +5,7 @@ is run is the loop's own code: `add_gradients` and `update`. Of each operation i
 logged, and its work is counted; what that costs on a card stands in `cost`.
 """
 
+import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._decomp import global_decomposition_table
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ...spaces.configs import Optimisation
+from ..models.skeleton import Skeleton
 from ..training.loop import add_gradients
 from ..training.optimisers import make_optimiser, update
+from ..uncompiled import count_as_asked
 from .cost import Operation, Work
 from .memory import MemoryLog, MemoryParts
 
@@ -28,6 +33,10 @@ from .memory import MemoryLog, MemoryParts
 # numbers again. No operation shows it; a GPU's is smaller.
 RNG_STATE_BYTES = 5056
 MOST_KNOWN = 50_000  # operations at one shape that are remembered; about 1 KB each
+
+# Shapes are found by functions that would ask the compiler not to look.
+for _table in global_decomposition_table.values():
+    count_as_asked(_table.values())
 
 Inputs = tuple[Tensor, Tensor]  # what a network's forward takes: states or numbers, and the mask
 
@@ -63,6 +72,9 @@ class _Meter(TorchDispatchMode):
         self.log = MemoryLog()
         self._alive: dict[int, tuple[int, Any]] = {}  # id of a storage -> serial, weak reference
         self._counts: Counter[Operation] = Counter()
+        self._times = 1  # that what is seen now happens
+        self._copies: dict[int, int] = {}  # id of a parameter -> parameters that it stands for
+        self._updating = self._idle = False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -76,6 +88,55 @@ class _Meter(TorchDispatchMode):
         yield found
         found.append(Work(self._counts))
         self._counts = before
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """What is done inside is for nothing."""
+        self._idle = True
+        yield
+        self._idle = False
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """Inside, what is done with a parameter is done with all that it stands for."""
+        self._updating = True
+        yield
+        self._updating = False
+        self.repeat(1)
+
+    def fold(self, model: nn.Module) -> None:
+        """Of an encoder's layers that are alike, run one and count it as often as they are."""
+        for encoder in model.modules():
+            if isinstance(encoder, Skeleton):
+                encoder.fold()
+                for layer in encoder.layers:
+                    self._follow(layer, layer.copies)
+        self._copies = {id(p): self._copies.get(id(p), 1) for p in model.parameters()}
+
+    def _follow(self, layer: nn.Module, copies: int) -> None:
+        def back(_: nn.Module, __: object, output: Tensor) -> None:
+            if output.requires_grad:
+                output.register_hook(lambda _: self.repeat(copies))
+
+        layer.register_forward_pre_hook(lambda *_: self.repeat(copies))
+        layer.register_forward_hook(back)
+        self._copies.update((id(parameter), copies) for parameter in layer.parameters())
+
+    def repeat(self, times: int) -> None:
+        """What comes until the next call happens so many times."""
+        self._times = times
+        self.log.repeat(times)
+
+    def numbers(self, parameters: Iterable[nn.Parameter]) -> int:
+        """Of all that these stand for."""
+        return sum(p.numel() * self._copies[id(p)] for p in parameters)
+
+    def stand(self, kind: str, owned: Iterable[tuple[Tensor | None, nn.Parameter | None]]) -> None:
+        """These stand from now on, as often as their parameter does, where they have one."""
+        for tensor, owner in owned:
+            self.repeat(self._copies[id(owner)] if owner is not None else 1)
+            self.log.tell(self.serials([tensor]), kind)
+        self.repeat(1)
 
     def serials(self, tensors: Iterable[Tensor | None]) -> list[int]:
         """The tensors' storages, which are logged from now on where they were not."""
@@ -94,28 +155,37 @@ class _Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        for given in args if self._updating else ():
+            if (times := self._copies.get(id(given))) is not None:
+                self.repeat(times)
         if func is torch.ops.aten._local_scalar_dense.default:
             # A number is read. None decides a shape; a mask must not be skipped as all true.
             return False if args[0].dtype is torch.bool else 1.0
-        if func.namespace != "aten" or func.is_view or func._overloadpacket in _FREE:
+        if func is torch.ops.aten._unsafe_view.default:
+            func = torch.ops.aten.view.default  # the same, and found faster
+        if func.namespace != "aten" or func.is_view:
             out = func(*args, **kwargs)  # launches nothing
-            self.serials(_tensors(out))
+            if not self._idle:
+                self.serials(_tensors(out))
             return out
         # The layers of an encoder are alike, and PyTorch finds shapes in Python: what was met
         # before is looked up, in a tenth of the time.
         key = (func, _described(args), _described(tuple(sorted(kwargs.items()))))
         known = _KNOWN.get(key)
         if known is None:
-            out = func(*args, **kwargs)
+            in_place = func.__name__.partition(".")[0].endswith("_")
+            out = args[0] if in_place else func(*args, **kwargs)
             if len(_KNOWN) >= MOST_KNOWN:
                 _KNOWN.clear()
             known = _KNOWN[key] = _Known.of(func, args, kwargs, out)
         else:
             out = known.again(args)
+        if self._idle:
+            return out
         self.serials(_tensors(out))
         self.log.pass_through(known.inside_bytes)
         if known.operation:
-            self._counts[known.operation] += 1
+            self._counts[known.operation] += self._times
         return out
 
 
@@ -124,14 +194,14 @@ class _Known:
     """An operation at one shape, as it was met the first time."""
 
     again: Callable[[Any], Any]  # arguments -> results like those
-    operation: Operation | None  # None where it returns no tensor, and launches nothing
+    operation: Operation | None  # None where it launches nothing
     inside_bytes: int
 
     @classmethod
     def of(cls, func: Any, args: Any, kwargs: Any, out: Any) -> "_Known":
         packet, outputs = func._overloadpacket, _tensors(out)
         operation = None
-        if outputs:
+        if outputs and packet not in _FREE:
             count = flop_registry.get(packet)
             tensors = _tensors(args) + _tensors(tuple(kwargs.values())) + outputs
             operation = Operation(
@@ -177,9 +247,8 @@ def _tensors(value: Any) -> list[Tensor]:
     return []
 
 
-# Operations that read and write nothing: memory is handed out, or looked at in another shape.
+# Operations that read and write nothing: memory is handed out.
 _FREE = {
-    torch.ops.aten._unsafe_view,
     torch.ops.aten.empty,
     torch.ops.aten.empty_like,
     torch.ops.aten.empty_strided,
@@ -218,42 +287,43 @@ def trace_training(
     """
     with _without_data(build) as (meter, model):
         trained = [p for p in model.parameters() if p.requires_grad]
-        meter.log.tell(meter.serials([*model.parameters(), *model.buffers()]), "parameters")
         optimiser = make_optimiser(model.train(), optimisation)
         # The optimiser's state appears in the first update: take that one for nothing.
-        _give_gradients(meter, trained)
-        update(optimiser)
-        state = [t for s in optimiser.state.values() for t in s.values() if isinstance(t, Tensor)]
-        meter.log.tell(meter.serials(state), "optimiser")
+        with meter.idle():
+            _give_gradients(trained)
+            update(optimiser)
+            if optimisation.accumulation > 1:  # the micro-batches before have left theirs
+                _give_gradients(trained)
+        states = ((t, p) for p, s in optimiser.state.items() for t in s.values())
+        meter.stand("optimiser", ((t, p) for t, p in states if isinstance(t, Tensor)))
         begin = len(meter.log.events)
-        if optimisation.accumulation > 1:  # the micro-batches before have left theirs
-            _give_gradients(meter, trained)
+        meter.stand("gradients", ((p.grad, p) for p in trained))
         with meter.work() as micro:
             _micro_batch(model, batch(tokens))
         meter.log.tell(meter.serials(p.grad for p in trained), "gradients")
-        with meter.work() as updated:
+        with meter.work() as updated, meter.updating():
             update(optimiser)
         model.eval()
         with meter.work() as validated, torch.no_grad():
             model(*validation())
         memory = meter.log.at_peak(begin)
-        states = RNG_STATE_BYTES * _random_states(model)
-        memory = replace(memory, activations=memory.activations + states)
+        random_states = RNG_STATE_BYTES * _random_states(model)
+        memory = replace(memory, activations=memory.activations + random_states)
         model.train()
         lengths = []
         for other in other_tokens:
             with meter.work() as found:
                 _micro_batch(model, batch(other))
             lengths.append(found[0])
-    return TrainingTrace(
-        memory=memory,
-        trainable=sum(p.numel() for p in trained),
-        parameters=sum(p.numel() for p in model.parameters()),
-        micro_batch=micro[0],
-        update=updated[0],
-        validation=validated[0],
-        other_lengths=tuple(lengths),
-    )
+        return TrainingTrace(
+            memory=memory,
+            trainable=meter.numbers(trained),
+            parameters=meter.numbers(model.parameters()),
+            micro_batch=micro[0],
+            update=updated[0],
+            validation=validated[0],
+            other_lengths=tuple(lengths),
+        )
 
 
 def trace_inference(
@@ -265,7 +335,6 @@ def trace_inference(
 ) -> InferenceTrace:
     """One forward pass without gradients; see `trace_training`."""
     with _without_data(build) as (meter, model), torch.no_grad():
-        meter.log.tell(meter.serials([*model.parameters(), *model.buffers()]), "parameters")
         model.eval()
         begin = len(meter.log.events)
         with meter.work() as work:
@@ -276,13 +345,17 @@ def trace_inference(
             with meter.work() as found:
                 model(**batch(other))
             lengths.append(found[0])
-        parameters = sum(p.numel() for p in model.parameters())
+        parameters = meter.numbers(model.parameters())
     return InferenceTrace(memory, parameters, work[0], tuple(lengths))
 
 
 def _random_states(model: nn.Module) -> int:
     """Random states that stand at once at most: one a checkpointed layer, and the present one."""
-    layers = sum(getattr(m, "gradient_checkpointing", False) is True for m in model.modules())
+    layers = sum(
+        getattr(module, "copies", 1)
+        for module in model.modules()
+        if getattr(module, "gradient_checkpointing", False) is True
+    )
     return layers + 1 if layers else 0
 
 
@@ -292,19 +365,50 @@ def _micro_batch(model: nn.Module, given: Inputs) -> None:
     add_gradients(model, inputs, mask, target, weights=None, share=1.0)
 
 
-def _give_gradients(meter: _Meter, parameters: list[nn.Parameter]) -> None:
+def _give_gradients(parameters: list[nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
-    meter.log.tell(meter.serials(p.grad for p in parameters), "gradients")
 
 
 @contextmanager
 def _without_data(build: Callable[[], nn.Module]) -> Iterator[tuple[_Meter, nn.Module]]:
     """The network on the meta device, and a meter around all that is done with it."""
-    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
-        model = build()
+    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), _no_collection():
+        with _Unset():
+            model = build()
         with _Meter() as meter:
+            meter.fold(model)
+            owned = [*((p, p) for p in model.parameters()), *((b, None) for b in model.buffers())]
+            meter.stand("parameters", owned)
             yield meter, model
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: it would take longer than all else, and finds nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Unset(TorchFunctionMode):
+    """Leaves parameters as they are: there is nothing to initialise.
+
+    PyTorch would draw their numbers on the meta device by way of its compiler, a second of imports.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_DRAWN = {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.uniform_}
 
 
 def count_launches(model: nn.Module, run: Callable[[], object]) -> int:

@@ -13,6 +13,7 @@ from ...spaces.configs import HeadConfig, Mode
 from .classifier import HeadModel
 from .kernels import with_plain_dropout
 from .output import Output
+from .skeleton import Skeleton
 
 LORA_TARGETS = ("query", "value")  # as the paper's; BERT, RoBERTa and CamemBERT name them so
 
@@ -124,6 +125,8 @@ def _full(encoder: Any, config: HeadConfig) -> nn.Module:
 
 def _lora(encoder: Any, config: HeadConfig) -> nn.Module:
     """Hu et al. 2021: W + alpha / rank * B A on queries and values, B zero at the start."""
+    if isinstance(encoder, Skeleton):
+        return encoder.add_low_rank(config.lora_rank)
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
