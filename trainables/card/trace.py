@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ Inputs = tuple[Tensor, Tensor]  # what a network's forward takes: states or numb
 
 @dataclass(frozen=True, slots=True)
 class TrainingTrace:
-    """A step and a validation batch, at the largest batch; the work at other lengths beside."""
+    """A step and a validation batch, at the largest batch."""
 
     memory: MemoryParts  # at the peak of both
     trainable: int  # parameters that training moves
@@ -51,7 +51,6 @@ class TrainingTrace:
     micro_batch: Work  # forward and backward
     update: Work  # of the weights, whatever the batch
     validation: Work  # a batch of it
-    other_lengths: tuple[Work, ...]  # a micro-batch at the lengths asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +103,15 @@ class _Meter(TorchDispatchMode):
         self._updating = False
         self.repeat(1)
 
-    def fold(self, model: nn.Module) -> None:
-        """Of an encoder's layers that are alike, run one and count it as often as they are."""
+    def follow(self, model: nn.Module) -> None:
+        """Count what a layer does as often as there are layers that it stands for."""
         for encoder in model.modules():
             if isinstance(encoder, Skeleton):
-                encoder.fold()
                 for layer in encoder.layers:
-                    self._follow(layer, layer.copies)
+                    self._follow_layer(layer, layer.copies)
         self._copies = {id(p): self._copies.get(id(p), 1) for p in model.parameters()}
 
-    def _follow(self, layer: nn.Module, copies: int) -> None:
+    def _follow_layer(self, layer: nn.Module, copies: int) -> None:
         def back(_: nn.Module, __: object, output: Tensor) -> None:
             if output.requires_grad:
                 output.register_hook(lambda _: self.repeat(copies))
@@ -154,39 +152,69 @@ class _Meter(TorchDispatchMode):
         self.log.free(self._alive.pop(key)[0])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         for given in args if self._updating else ():
             if (times := self._copies.get(id(given))) is not None:
                 self.repeat(times)
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is _SCALAR:
             # A number is read. None decides a shape; a mask must not be skipped as all true.
             return False if args[0].dtype is torch.bool else 1.0
-        if func is torch.ops.aten._unsafe_view.default:
-            func = torch.ops.aten.view.default  # the same, and found faster
-        if func.namespace != "aten" or func.is_view:
-            out = func(*args, **kwargs)  # launches nothing
-            if not self._idle:
+        if func is _UNSAFE_VIEW:
+            func = _VIEW  # the same, and found faster
+        if func.is_view or func.namespace != "aten":
+            out = func(*args, **kwargs or {})  # launches nothing
+            if not func.is_view and not self._idle:
                 self.serials(_tensors(out))
             return out
         # The layers of an encoder are alike, and PyTorch finds shapes in Python: what was met
         # before is looked up, in a tenth of the time.
-        key = (func, _described(args), _described(tuple(sorted(kwargs.items()))))
+        key = func, *map(_described, args), *map(_described, sorted(kwargs.items()) if kwargs else ())
         known = _KNOWN.get(key)
         if known is None:
-            in_place = func.__name__.partition(".")[0].endswith("_")
-            out = args[0] if in_place else func(*args, **kwargs)
+            out = _results(func, args, kwargs or {})
             if len(_KNOWN) >= MOST_KNOWN:
                 _KNOWN.clear()
-            known = _KNOWN[key] = _Known.of(func, args, kwargs, out)
+            known = _KNOWN[key] = _Known.of(func, args, kwargs or {}, out)
         else:
             out = known.again(args)
         if self._idle:
             return out
-        self.serials(_tensors(out))
-        self.log.pass_through(known.inside_bytes)
+        if not known.in_place:
+            self.serials(_tensors(out))
+        if known.inside_bytes:
+            self.log.pass_through(known.inside_bytes)
         if known.operation:
             self._counts[known.operation] += self._times
         return out
+
+
+_SCALAR = torch.ops.aten._local_scalar_dense.default
+_UNSAFE_VIEW, _VIEW = torch.ops.aten._unsafe_view.default, torch.ops.aten.view.default
+# Results as large as the first argument, and as wide as the two of a product: PyTorch works them
+# out in Python, which is what a new head's first trace would take most of its time for.
+_LIKE_FIRST = {
+    torch.ops.aten.elu_backward,
+    torch.ops.aten.gelu,
+    torch.ops.aten.gelu_backward,
+    torch.ops.aten.sigmoid_backward,
+    torch.ops.aten.sqrt,
+    torch.ops.aten.threshold_backward,
+}
+_PRODUCTS = {torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.mm}
+
+
+def _results(func: Any, args: Any, kwargs: Any) -> Any:
+    """Of an operation at shapes that were not met before."""
+    packet = func._overloadpacket
+    if packet.__name__.endswith("_"):  # in place
+        return args[0]
+    tensors = _tensors(args)
+    if packet in _LIKE_FIRST and tensors[0].is_contiguous():
+        if all(_described(tensor) == _described(tensors[0]) for tensor in tensors):
+            return torch.empty_like(tensors[0])
+    if packet in _PRODUCTS:
+        left, right = tensors[-2:]
+        return left.new_empty((*left.shape[:-1], right.shape[-1]))
+    return func(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +224,7 @@ class _Known:
     again: Callable[[Any], Any]  # arguments -> results like those
     operation: Operation | None  # None where it launches nothing
     inside_bytes: int
+    in_place: bool  # its result is an argument
 
     @classmethod
     def of(cls, func: Any, args: Any, kwargs: Any, out: Any) -> "_Known":
@@ -210,7 +239,8 @@ class _Known:
                 sum(t.numel() * t.element_size() for t in tensors),
                 max(t.numel() for t in tensors),
             )
-        return cls(_recipe(out, args), operation, _inside(packet, args))
+        in_place = bool(args) and out is args[0]
+        return cls(_recipe(out, args), operation, _inside(packet, args), in_place)
 
 
 _KNOWN: dict[Any, _Known] = {}  # by operation and arguments, whatever is traced
@@ -231,11 +261,12 @@ def _recipe(out: Any, args: Any) -> Callable[[Any], Any]:
 
 def _described(value: Any) -> Any:
     """An argument as a key: of a tensor, all but its numbers."""
-    if isinstance(value, Tensor):
+    kind = value.__class__
+    if kind is Tensor or isinstance(value, Tensor):
         return value.shape, value.stride(), value.dtype
-    if isinstance(value, list | tuple):
-        return tuple(_described(each) for each in value)
-    return value.__class__, value  # 1, 1.0 and True are equal keys
+    if kind is list or kind is tuple:
+        return tuple(map(_described, value))
+    return kind, value  # 1, 1.0 and True are equal keys
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -273,7 +304,6 @@ def trace_training(
     optimisation: Optimisation,
     *,
     tokens: int,
-    other_tokens: Iterable[int],
 ) -> TrainingTrace:
     """A training step in its steady state, then a validation batch, as the loop runs them.
 
@@ -283,15 +313,13 @@ def trace_training(
         validation: makes the largest validation batch.
         optimisation: the config's.
         tokens: of the longest notes, at which the memory is that of the trial.
-        other_tokens: lengths at which only the work of a micro-batch is wanted.
     """
     with _without_data(build) as (meter, model):
         trained = [p for p in model.parameters() if p.requires_grad]
         optimiser = make_optimiser(model.train(), optimisation)
         # The optimiser's state appears in the first update: take that one for nothing.
-        with meter.idle():
-            _give_gradients(trained)
-            update(optimiser)
+        with meter.idle(), torch.device("meta"):
+            _make_state(optimiser, trained)
             if optimisation.accumulation > 1:  # the micro-batches before have left theirs
                 _give_gradients(trained)
         states = ((t, p) for p, s in optimiser.state.items() for t in s.values())
@@ -299,22 +327,19 @@ def trace_training(
         begin = len(meter.log.events)
         meter.stand("gradients", ((p.grad, p) for p in trained))
         with meter.work() as micro:
-            _micro_batch(model, batch(tokens))
+            _micro_batch(model, batch, tokens)
         meter.log.tell(meter.serials(p.grad for p in trained), "gradients")
-        with meter.work() as updated, meter.updating():
+        with meter.work() as updated, meter.updating(), torch.device("meta"):
             update(optimiser)
         model.eval()
         with meter.work() as validated, torch.no_grad():
-            model(*validation())
+            with torch.device("meta"):
+                given = validation()
+            model(*given)
+            del given
         memory = meter.log.at_peak(begin)
         random_states = RNG_STATE_BYTES * _random_states(model)
         memory = replace(memory, activations=memory.activations + random_states)
-        model.train()
-        lengths = []
-        for other in other_tokens:
-            with meter.work() as found:
-                _micro_batch(model, batch(other))
-            lengths.append(found[0])
         return TrainingTrace(
             memory=memory,
             trainable=meter.numbers(trained),
@@ -322,8 +347,38 @@ def trace_training(
             micro_batch=micro[0],
             update=updated[0],
             validation=validated[0],
-            other_lengths=tuple(lengths),
         )
+
+
+def trace_lengths(
+    build: Callable[[], nn.Module], batch: Callable[[int], Inputs], lengths: Iterable[int]
+) -> list[Work]:
+    """The work of micro-batches alone, one after the other, of notes of so many tokens."""
+    works = []
+    with _without_data(build) as (meter, model):
+        model.train()
+        for tokens in lengths:
+            with meter.work() as found:
+                _micro_batch(model, batch, tokens)
+            works.append(found[0])
+    return works
+
+
+def states_of_an_encoder(notes: int, tokens: int, width: int) -> Tensor:
+    """Hidden states, [notes, tokens, width], that want a gradient, as from a network below."""
+    return cast("Tensor", _Below.apply(torch.empty((), requires_grad=True), notes, tokens, width))
+
+
+class _Below(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, *shape: int) -> Tensor:
+        del ctx, anchor
+        return torch.empty(shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
+        del ctx, gradients
+        return None, None, None, None
 
 
 def trace_inference(
@@ -337,16 +392,17 @@ def trace_inference(
     with _without_data(build) as (meter, model), torch.no_grad():
         model.eval()
         begin = len(meter.log.events)
-        with meter.work() as work:
-            model(**batch(tokens))
-        memory = meter.log.at_peak(begin)
-        lengths = []
-        for other in other_tokens:
+        memory, works = None, []
+        for length in (tokens, *other_tokens):
             with meter.work() as found:
-                model(**batch(other))
-            lengths.append(found[0])
+                with torch.device("meta"):
+                    given = batch(length)
+                model(**given)
+                del given
+            memory = memory or meter.log.at_peak(begin)
+            works += found
         parameters = meter.numbers(model.parameters())
-    return InferenceTrace(memory, parameters, work[0], tuple(lengths))
+    return InferenceTrace(memory, parameters, works[0], tuple(works[1:]))
 
 
 def _random_states(model: nn.Module) -> int:
@@ -359,13 +415,31 @@ def _random_states(model: nn.Module) -> int:
     return layers + 1 if layers else 0
 
 
-def _micro_batch(model: nn.Module, given: Inputs) -> None:
-    inputs, mask = given
-    target = torch.zeros(len(inputs), dtype=torch.int64)
+def _micro_batch(model: nn.Module, batch: Callable[[int], Inputs], tokens: int) -> None:
+    with torch.device("meta"):
+        inputs, mask = batch(tokens)
+        target = torch.zeros(len(inputs), dtype=torch.int64)
     add_gradients(model, inputs, mask, target, weights=None, share=1.0)
 
 
-def _give_gradients(parameters: list[nn.Parameter]) -> None:
+def _make_state(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """By an update of one parameter of each shape that was not met; the others' is like it."""
+    kind = type(optimiser)
+    new = {p.shape: p for p in parameters if (kind, p.shape) not in _STATES}
+    _give_gradients(new.values())
+    update(optimiser)
+    _STATES.update({(kind, shape): optimiser.state[p] for shape, p in new.items()})
+    for parameter in parameters:
+        optimiser.state[parameter] = {
+            name: torch.empty_like(value) if isinstance(value, Tensor) else value
+            for name, value in _STATES[kind, parameter.shape].items()
+        }
+
+
+_STATES: dict[tuple[type, torch.Size], dict[str, Any]] = {}  # what optimisers keep, on no device
+
+
+def _give_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
 
@@ -373,11 +447,11 @@ def _give_gradients(parameters: list[nn.Parameter]) -> None:
 @contextmanager
 def _without_data(build: Callable[[], nn.Module]) -> Iterator[tuple[_Meter, nn.Module]]:
     """The network on the meta device, and a meter around all that is done with it."""
-    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), _no_collection():
-        with _Unset():
+    with sdpa_kernel(SDPBackend.MATH), _no_collection():
+        with torch.device("meta"), _Unset():
             model = build()
         with _Meter() as meter:
-            meter.fold(model)
+            meter.follow(model)
             owned = [*((p, p) for p in model.parameters()), *((b, None) for b in model.buffers())]
             meter.stand("parameters", owned)
             yield meter, model

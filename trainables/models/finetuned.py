@@ -108,10 +108,13 @@ def _parts(module: nn.Module, layers: nn.ModuleList) -> Iterator[nn.Module]:
 def _last_k(encoder: Any, config: HeadConfig) -> nn.Module:
     """Only the last layers train; neither the embeddings nor a norm behind the layers do."""
     layers = layers_of(encoder)
-    if config.last_k > len(layers):
+    depth = encoder.depth if isinstance(encoder, Skeleton) else len(layers)
+    if config.last_k > depth:
         raise ValueError(
-            f"last_k must be at most the encoder's {len(layers)} layers; got {config.last_k=}"
+            f"last_k must be at most the encoder's {depth} layers; got {config.last_k=}"
         )
+    if isinstance(encoder, Skeleton):
+        return encoder.train_last(config.last_k)
     encoder.requires_grad_(False)
     for layer in layers[len(layers) - config.last_k :]:
         layer.requires_grad_(True)

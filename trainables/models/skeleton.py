@@ -8,7 +8,6 @@ that. It computes nothing; what trains is transformers' own. Why it is here: dec
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,17 +64,32 @@ def geometry_of(values: Mapping[str, Any]) -> Geometry | None:
 
 
 class Skeleton(nn.Module):
-    """An encoder; of transformers' interface it has what `finetuned` asks for."""
+    """An encoder; of transformers' interface it has what `finetuned` asks for.
+
+    Of alike layers in a row there are the first, the last, and one for all between them.
+    """
 
     gradient_checkpointing = False
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
+        self.geometry, self.depth = geometry, geometry.num_hidden_layers
         self.config: Any = SimpleNamespace(
             **{entry.name: getattr(geometry, entry.name) for entry in fields(geometry)}
         )
         self.embeddings = _Embeddings(geometry)
-        self.layers = nn.ModuleList(_Layer(geometry) for _ in range(geometry.num_hidden_layers))
+        self._lay(self.depth)
+
+    def _lay(self, *rows: int) -> None:
+        """Layers for rows of so many that are alike."""
+        self.layers = nn.ModuleList(layer for row in rows for layer in self._row(row))
+        self.config.num_hidden_layers = len(self.layers)
+
+    def _row(self, count: int) -> "list[_Layer]":
+        kept = [_Layer(self.geometry) for _ in range(min(count, 3))]
+        if count > 3:
+            kept[1].copies = count - 2
+        return kept
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         """Map token numbers and their mask, both [notes, tokens] int64, to last hidden states."""
@@ -106,20 +120,13 @@ class Skeleton(nn.Module):
             attention.value = _LowRank(attention.value, rank)
         return self
 
-    def fold(self) -> None:
-        """Of alike layers in a row keep the first, the last, and one for all between them.
-
-        A layer's `copies` says for how many it stands.
-        """
-        kept: list[_Layer] = []
-        for _, alike in groupby(self.layers, key=lambda layer: layer.kind):
-            first, *rest = alike
-            kept.append(first)
-            if len(rest) > 1:
-                rest[0].copies = len(rest) - 1
-            kept += [rest[0], rest[-1]] if len(rest) > 1 else rest
-        self.layers = nn.ModuleList(kept)
-        self.config.num_hidden_layers = len(kept)
+    def train_last(self, count: int) -> "Skeleton":
+        """Only so many layers train, in place."""
+        self._lay(self.depth - count, count)
+        self.requires_grad_(False)
+        for layer in self.layers[min(self.depth - count, 3) :]:
+            layer.requires_grad_(True)
+        return self
 
 
 class _Embeddings(nn.Module):
@@ -165,7 +172,7 @@ class _Embeddings(nn.Module):
 
 class _Layer(nn.Module):
     gradient_checkpointing = False
-    copies = 1
+    copies = 1  # layers that it stands for
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
@@ -173,11 +180,6 @@ class _Layer(nn.Module):
         self.attention = _Attention(geometry)
         self.up = nn.Linear(width, geometry.intermediate_size)
         self.output = _Added(geometry.intermediate_size, width, share)
-
-    @property
-    def kind(self) -> tuple[bool, ...]:
-        """What of it trains: layers are alike otherwise."""
-        return tuple(parameter.requires_grad for parameter in self.parameters())
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.gradient_checkpointing and self.training:
@@ -264,8 +266,9 @@ def _additive(attention_mask: Tensor, states: Tensor) -> Tensor:
 def _seen(padding: Tensor, states: Tensor) -> Tensor:
     bool(padding.all())  # it is asked, and the answer not used
     notes, tokens = states.shape[:2]
-    note, head = torch.arange(notes), torch.arange(1)
-    query, key = torch.arange(tokens) + 0, torch.arange(tokens) + 0
+    device = states.device
+    note, head = torch.arange(notes, device=device), torch.arange(1, device=device)
+    query, key = torch.arange(tokens, device=device) + 0, torch.arange(tokens, device=device) + 0
     del head
     seen = query.new_ones((), dtype=torch.bool)
     seen = seen & (query[None, None, :, None] >= 0)
