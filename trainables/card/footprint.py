@@ -5,7 +5,7 @@ Time follows the batches' real lengths: costs are traced at three lengths and a 
 through them (attention is quadratic, the rest linear). A baseline uses no GPU and has none of this.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -103,6 +103,7 @@ class Footprinter:
         self._scratch_workload = scratch_workload
         self._shape_of = lru_cache(maxsize=4096)(self._trace_shape)
         self._below = lru_cache(maxsize=4096)(self._trace_below)
+        self._head_alone = lru_cache(maxsize=4096)(self._trace_head)
         self._encoding_of = lru_cache(maxsize=None)(self._trace_encoding)
 
     def __call__(self, config: Config) -> Footprint | None:
@@ -228,19 +229,19 @@ class Footprinter:
             dropout=0.0,
             optimisation=Optimisation(batch_size=notes),
         )
-        below, heads = self._below(plain, lengths), self._head_alone(config, lengths)
+        below, heads = self._below(plain, lengths), self._head_alone(_head_alone(config), lengths)
         return [one.plus(other) for one, other in zip(below, heads, strict=True)]
 
     def _trace_below(self, plain: HeadConfig, lengths: tuple[int, ...]) -> list[Work]:
-        """What a micro-batch takes in the encoder that trains, with this head on it: all less it."""
+        """What a micro-batch takes in the encoder that trains: all of it, less this head."""
         notes = plain.optimisation.batch_size
         works = trace_lengths(
             self._network(plain), lambda tokens: self._batch(plain, notes, tokens), lengths
         )
-        heads = self._head_alone(plain, lengths)
+        heads = self._head_alone(_head_alone(plain), lengths)
         return [work.plus(head.times(-1)) for work, head in zip(works, heads, strict=True)]
 
-    def _head_alone(self, config: HeadConfig, lengths: tuple[int, ...]) -> list[Work]:
+    def _trace_head(self, config: HeadConfig, lengths: tuple[int, ...]) -> list[Work]:
         """On states that want gradients."""
         notes, width = config.optimisation.batch_size, self._backbones[config.backbone].width
 
@@ -323,6 +324,17 @@ def _shape_alone(config: HeadConfig | ScratchConfig) -> HeadConfig | ScratchConf
     if hasattr(head, "structure_dropout"):
         head = replace(head, structure_dropout=_whether(head.structure_dropout))
     return replace(config, head=head, dropout=_whether(config.dropout), optimisation=optimisation)
+
+
+def _head_alone(config: HeadConfig) -> HeadConfig:
+    """The head and its batch, whatever the encoder below does."""
+    return HeadConfig(
+        backbone=config.backbone,
+        head=config.head,
+        pooling=config.pooling,
+        dropout=config.dropout,
+        optimisation=Optimisation(batch_size=config.optimisation.batch_size),
+    )
 
 
 def _whether(dropout: float) -> float:

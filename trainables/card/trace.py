@@ -11,32 +11,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch._decomp import global_decomposition_table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from ...spaces.configs import Optimisation
 from ..models.skeleton import Skeleton
 from ..training.loop import add_gradients
 from ..training.optimisers import make_optimiser, update
-from ..uncompiled import count_as_asked
 from .cost import Operation, Work
+from .lookup import look_up, tensors_in
 from .memory import MemoryLog, MemoryParts
 
 # Checkpointing keeps a state of the CPU's random generator a layer, so that dropout drops the same
 # numbers again. No operation shows it; a GPU's is smaller.
 RNG_STATE_BYTES = 5056
-MOST_KNOWN = 50_000  # operations at one shape that are remembered; about 1 KB each
-
-# Shapes are found by functions that would ask the compiler not to look.
-for _table in global_decomposition_table.values():
-    count_as_asked(_table.values())
 
 Inputs = tuple[Tensor, Tensor]  # what a network's forward takes: states or numbers, and the mask
 
@@ -66,8 +60,9 @@ class InferenceTrace:
 class _Meter(TorchDispatchMode):
     """Logs the storages of every operation below it, and counts its work."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, work_alone: bool = False) -> None:
         super().__init__()
+        self._work_alone = work_alone  # no memory
         self.log = MemoryLog()
         self._alive: dict[int, tuple[int, Any]] = {}  # id of a storage -> serial, weak reference
         self._counts: Counter[Operation] = Counter()
@@ -107,7 +102,9 @@ class _Meter(TorchDispatchMode):
         """Count what a layer does as often as there are layers that it stands for."""
         for encoder in model.modules():
             if isinstance(encoder, Skeleton):
-                for layer in encoder.layers:
+                if self._work_alone:
+                    encoder.shorten()
+                for layer in encoder.kept():
                     self._follow_layer(layer, layer.copies)
         self._copies = {id(p): self._copies.get(id(p), 1) for p in model.parameters()}
 
@@ -115,6 +112,8 @@ class _Meter(TorchDispatchMode):
         def back(_: nn.Module, __: object, output: Tensor) -> None:
             if output.requires_grad:
                 output.register_hook(lambda _: self.repeat(copies))
+            if self._work_alone:
+                self.repeat(1)
 
         layer.register_forward_pre_hook(lambda *_: self.repeat(copies))
         layer.register_forward_hook(back)
@@ -129,7 +128,7 @@ class _Meter(TorchDispatchMode):
         """Of all that these stand for."""
         return sum(p.numel() * self._copies[id(p)] for p in parameters)
 
-    def stand(self, kind: str, owned: Iterable[tuple[Tensor | None, nn.Parameter | None]]) -> None:
+    def stand(self, kind: str, owned: Iterable[tuple[Tensor | None, Tensor | None]]) -> None:
         """These stand from now on, as often as their parameter does, where they have one."""
         for tensor, owner in owned:
             self.repeat(self._copies[id(owner)] if owner is not None else 1)
@@ -163,24 +162,13 @@ class _Meter(TorchDispatchMode):
         if func.is_view or func.namespace != "aten":
             out = func(*args, **kwargs or {})  # launches nothing
             if not func.is_view and not self._idle:
-                self.serials(_tensors(out))
+                self.serials(tensors_in(out))
             return out
-        # The layers of an encoder are alike, and PyTorch finds shapes in Python: what was met
-        # before is looked up, in a tenth of the time.
-        key = func, *map(_described, args), *map(_described, sorted(kwargs.items()) if kwargs else ())
-        known = _KNOWN.get(key)
-        if known is None:
-            out = _results(func, args, kwargs or {})
-            if len(_KNOWN) >= MOST_KNOWN:
-                _KNOWN.clear()
-            known = _KNOWN[key] = _Known.of(func, args, kwargs or {}, out)
-        else:
-            out = known.again(args)
+        known, out = look_up(func, args, kwargs or {})
         if self._idle:
             return out
-        if not known.in_place:
-            self.serials(_tensors(out))
-        if known.inside_bytes:
+        if not known.in_place and not self._work_alone:
+            self.serials(tensors_in(out))
             self.log.pass_through(known.inside_bytes)
         if known.operation:
             self._counts[known.operation] += self._times
@@ -189,112 +177,6 @@ class _Meter(TorchDispatchMode):
 
 _SCALAR = torch.ops.aten._local_scalar_dense.default
 _UNSAFE_VIEW, _VIEW = torch.ops.aten._unsafe_view.default, torch.ops.aten.view.default
-# Results as large as the first argument, and as wide as the two of a product: PyTorch works them
-# out in Python, which is what a new head's first trace would take most of its time for.
-_LIKE_FIRST = {
-    torch.ops.aten.elu_backward,
-    torch.ops.aten.gelu,
-    torch.ops.aten.gelu_backward,
-    torch.ops.aten.sigmoid_backward,
-    torch.ops.aten.sqrt,
-    torch.ops.aten.threshold_backward,
-}
-_PRODUCTS = {torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.mm}
-
-
-def _results(func: Any, args: Any, kwargs: Any) -> Any:
-    """Of an operation at shapes that were not met before."""
-    packet = func._overloadpacket
-    if packet.__name__.endswith("_"):  # in place
-        return args[0]
-    tensors = _tensors(args)
-    if packet in _LIKE_FIRST and tensors[0].is_contiguous():
-        if all(_described(tensor) == _described(tensors[0]) for tensor in tensors):
-            return torch.empty_like(tensors[0])
-    if packet in _PRODUCTS:
-        left, right = tensors[-2:]
-        return left.new_empty((*left.shape[:-1], right.shape[-1]))
-    return func(*args, **kwargs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """An operation at one shape, as it was met the first time."""
-
-    again: Callable[[Any], Any]  # arguments -> results like those
-    operation: Operation | None  # None where it launches nothing
-    inside_bytes: int
-    in_place: bool  # its result is an argument
-
-    @classmethod
-    def of(cls, func: Any, args: Any, kwargs: Any, out: Any) -> "_Known":
-        packet, outputs = func._overloadpacket, _tensors(out)
-        operation = None
-        if outputs and packet not in _FREE:
-            count = flop_registry.get(packet)
-            tensors = _tensors(args) + _tensors(tuple(kwargs.values())) + outputs
-            operation = Operation(
-                packet.__name__,
-                count(*args, **kwargs, out_val=out) if count else 0,
-                sum(t.numel() * t.element_size() for t in tensors),
-                max(t.numel() for t in tensors),
-            )
-        in_place = bool(args) and out is args[0]
-        return cls(_recipe(out, args), operation, _inside(packet, args), in_place)
-
-
-_KNOWN: dict[Any, _Known] = {}  # by operation and arguments, whatever is traced
-
-
-def _recipe(out: Any, args: Any) -> Callable[[Any], Any]:
-    """How to make results like these again: new tensors, or the argument that was written to."""
-    if args and out is args[0]:
-        return lambda given: given[0]
-    if isinstance(out, Tensor):
-        shape, stride, dtype = out.shape, out.stride(), out.dtype
-        return lambda _: torch.empty_strided(shape, stride, dtype=dtype, device="meta")
-    if isinstance(out, list | tuple):
-        parts, kind = [_recipe(one, ()) for one in out], type(out)
-        return lambda given: kind(part(given) for part in parts)
-    return lambda _: out
-
-
-def _described(value: Any) -> Any:
-    """An argument as a key: of a tensor, all but its numbers."""
-    kind = value.__class__
-    if kind is Tensor or isinstance(value, Tensor):
-        return value.shape, value.stride(), value.dtype
-    if kind is list or kind is tuple:
-        return tuple(map(_described, value))
-    return kind, value  # 1, 1.0 and True are equal keys
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors among arguments or results."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, list | tuple):
-        return [tensor for each in value for tensor in _tensors(each)]
-    return []
-
-
-# Operations that read and write nothing: memory is handed out.
-_FREE = {
-    torch.ops.aten.empty,
-    torch.ops.aten.empty_like,
-    torch.ops.aten.empty_strided,
-    torch.ops.aten.new_empty,
-}
-
-
-def _inside(operation: Any, args: Any) -> int:
-    """Bytes that an operation holds for itself, beside its arguments and results.
-
-    They come and go inside its kernel, where no dispatch is seen.
-    """
-    if operation is torch.ops.aten.sum and args[0].dtype in (torch.bool, torch.int32):
-        return args[0].numel() * torch.int64.itemsize  # cast before it is summed
-    return 0
 
 
 def trace_training(
@@ -355,7 +237,7 @@ def trace_lengths(
 ) -> list[Work]:
     """The work of micro-batches alone, one after the other, of notes of so many tokens."""
     works = []
-    with _without_data(build) as (meter, model):
+    with _without_data(build, work_alone=True) as (meter, model):
         model.train()
         for tokens in lengths:
             with meter.work() as found:
@@ -392,14 +274,15 @@ def trace_inference(
     with _without_data(build) as (meter, model), torch.no_grad():
         model.eval()
         begin = len(meter.log.events)
-        memory, works = None, []
+        memory, works = MemoryParts(), []
         for length in (tokens, *other_tokens):
             with meter.work() as found:
                 with torch.device("meta"):
                     given = batch(length)
                 model(**given)
                 del given
-            memory = memory or meter.log.at_peak(begin)
+            if not works:
+                memory = meter.log.at_peak(begin)
             works += found
         parameters = meter.numbers(model.parameters())
     return InferenceTrace(memory, parameters, works[0], tuple(works[1:]))
@@ -445,12 +328,14 @@ def _give_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 @contextmanager
-def _without_data(build: Callable[[], nn.Module]) -> Iterator[tuple[_Meter, nn.Module]]:
+def _without_data(
+    build: Callable[[], nn.Module], *, work_alone: bool = False
+) -> Iterator[tuple[_Meter, nn.Module]]:
     """The network on the meta device, and a meter around all that is done with it."""
     with sdpa_kernel(SDPBackend.MATH), _no_collection():
         with torch.device("meta"), _Unset():
             model = build()
-        with _Meter() as meter:
+        with _Meter(work_alone=work_alone) as meter:
             meter.follow(model)
             owned = [*((p, p) for p in model.parameters()), *((b, None) for b in model.buffers())]
             meter.stand("parameters", owned)
@@ -460,6 +345,7 @@ def _without_data(build: Callable[[], nn.Module]) -> Iterator[tuple[_Meter, nn.M
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Without the garbage collector: it would take longer than all else, and finds nothing."""
+    _keep_what_was_imported()
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -467,6 +353,12 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@cache
+def _keep_what_was_imported() -> None:
+    """Nor need it look, between two traces, at PyTorch's million objects."""
+    gc.freeze()
 
 
 class _Unset(TorchFunctionMode):

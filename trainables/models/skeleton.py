@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,22 @@ class Skeleton(nn.Module):
             kept[1].copies = count - 2
         return kept
 
+    def kept(self) -> "list[_Layer]":
+        """The layers that there are."""
+        return cast("list[_Layer]", list(self.layers))
+
+    def shorten(self) -> None:
+        """Let one layer stand for all but the first of a row: enough where work alone counts."""
+        kept: list[_Layer] = []
+        layers = iter(self.kept())
+        for layer in layers:
+            kept.append(layer)
+            if layer.copies > 1:
+                next(layers)  # its row's last
+                layer.copies += 1
+        self.layers = nn.ModuleList(kept)
+        self.config.num_hidden_layers = len(kept)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         """Map token numbers and their mask, both [notes, tokens] int64, to last hidden states."""
         embedded = self.embeddings(input_ids)
@@ -105,7 +121,7 @@ class Skeleton(nn.Module):
     def activation_checkpointing_enable(self, settings: Mapping[str, Any]) -> None:
         """Every layer that trains keeps its inputs alone; `settings` are those of `finetuned`."""
         del settings
-        for module in (self, *self.layers):
+        for module in (self, *self.kept()):
             module.gradient_checkpointing = True
 
     def disable_input_require_grads(self) -> None:
@@ -114,17 +130,18 @@ class Skeleton(nn.Module):
     def add_low_rank(self, rank: int) -> "Skeleton":
         """LoRA on queries and values, in place; nothing else trains."""
         self.requires_grad_(False)
-        for layer in self.layers:
+        for layer in self.kept():
             attention = layer.attention.inner
-            attention.query = _LowRank(attention.query, rank)
-            attention.value = _LowRank(attention.value, rank)
+            width = self.geometry.hidden_size
+            attention.query = _LowRank(attention.query, width, rank)
+            attention.value = _LowRank(attention.value, width, rank)
         return self
 
     def train_last(self, count: int) -> "Skeleton":
         """Only so many layers train, in place."""
         self._lay(self.depth - count, count)
         self.requires_grad_(False)
-        for layer in self.layers[min(self.depth - count, 3) :]:
+        for layer in self.kept()[min(self.depth - count, 3) :]:
             layer.requires_grad_(True)
         return self
 
@@ -213,7 +230,9 @@ class _SelfAttention(nn.Module):
         width = geometry.hidden_size
         self.width = width // geometry.num_attention_heads  # of a head
         self.dropout = geometry.attention_probs_dropout_prob
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query: nn.Module = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value: nn.Module = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         shape = (*hidden.shape[:-1], -1, self.width)
@@ -243,12 +262,11 @@ class _Added(nn.Module):
 class _LowRank(nn.Module):
     """peft's LoRA on a linear layer, without dropout."""
 
-    def __init__(self, base: nn.Module, rank: int) -> None:
+    def __init__(self, base: nn.Module, width: int, rank: int) -> None:
         super().__init__()
-        inside, outside = int(base.in_features), int(base.out_features)  # pyright: ignore
         self.base = base
-        self.down = nn.Linear(inside, rank, bias=False)
-        self.up = nn.Linear(rank, outside, bias=False)
+        self.down = nn.Linear(width, rank, bias=False)
+        self.up = nn.Linear(rank, width, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         result = self.base(hidden)
@@ -282,8 +300,8 @@ class _Holder:
     tensor: Tensor | None = None
 
 
-class _AllRecomputed(Exception):  # noqa: N818  it is no error
-    pass
+class _AllRecomputed(Exception):
+    """No error: what is wanted is there."""
 
 
 def recomputed(run: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -320,7 +338,7 @@ def recomputed(run: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         except _AllRecomputed:
             pass
 
-    def fetch(holder: _Holder) -> Tensor | None:
+    def fetch(holder: _Holder) -> Any:
         nonlocal finished
         if not finished:
             recompute()
