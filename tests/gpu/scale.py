@@ -5,7 +5,6 @@ Nothing is read from disk, and nothing of a real note is in it.
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -30,7 +29,7 @@ from headhunt.trainables.training.loop import Task
 
 CLASSES = 2
 NetConfig = HeadConfig | ScratchConfig
-Traces = dict[tuple[NetConfig, tuple[int, ...]], TrainingTrace]
+Traces = dict[NetConfig, TrainingTrace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +140,10 @@ class _Traced(Footprinter):
         super().__init__(*given, **named)
         self._traces = traces
 
-    def _trace(self, config: NetConfig, *, other_tokens: Sequence[int]) -> TrainingTrace:
-        key = config, tuple(other_tokens)
-        if key not in self._traces:
-            self._traces[key] = super()._trace(config, other_tokens=other_tokens)
-        return self._traces[key]
+    def _trace(self, config: NetConfig) -> TrainingTrace:
+        if config not in self._traces:
+            self._traces[config] = super()._trace(config)
+        return self._traces[config]
 
 
 @lru_cache(maxsize=4)

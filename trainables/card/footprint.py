@@ -6,9 +6,9 @@ through them (attention is quadratic, the rest linear). A baseline uses no GPU a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,30 @@ from ...spaces.configs import (
     HeadConfig,
     Mode,
     Optimisation,
+    Pooling,
     ScratchConfig,
 )
+from ...spaces.heads import LinearHead
 from ...spaces.record import Footprint
 from ..models.backbones import empty_encoder, position_limit
 from ..models.classifier import HeadModel, fixed_pooling
 from ..models.finetuned import TunedModel
 from ..models.scratch import ScratchModel
+from ..models.skeleton import Geometry, Skeleton, geometry_of
 from ..notes.features import ENCODING_NOTES
 from ..training.batches import evaluation_batches, training_batches
 from ..training.loop import optimiser_steps
 from .cards import Card
 from .cost import Work, preparation
 from .memory import WORKSPACE_BYTES
-from .trace import Inputs, TrainingTrace, trace_inference, trace_training
+from .trace import (
+    Inputs,
+    TrainingTrace,
+    states_of_an_encoder,
+    trace_inference,
+    trace_lengths,
+    trace_training,
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,10 @@ class BackboneShape:
 
     @classmethod
     def of(cls, name: str, config: Any) -> "BackboneShape":
-        """From transformers' configuration."""
-        return cls(name, config.hidden_size, position_limit(config), lambda: empty_encoder(config))
+        """From transformers' configuration, or from the sizes alone."""
+        geometry = config if isinstance(config, Geometry) else geometry_of(config.to_dict())
+        build = partial(Skeleton, geometry) if geometry else partial(empty_encoder, config)
+        return cls(name, config.hidden_size, position_limit(config), build)
 
 
 class Footprinter:
@@ -97,6 +109,8 @@ class Footprinter:
         self._backbones, self._backbone_workloads = backbones, backbone_workloads
         self._scratch_workload = scratch_workload
         self._shape_of = lru_cache(maxsize=4096)(self._trace_shape)
+        self._below = lru_cache(maxsize=4096)(self._trace_below)
+        self._head_alone = lru_cache(maxsize=4096)(self._trace_head)
         self._encoding_of = lru_cache(maxsize=None)(self._trace_encoding)
 
     def __call__(self, config: Config) -> Footprint | None:
@@ -144,7 +158,7 @@ class Footprinter:
 
     def training_peak_bytes(self, config: HeadConfig | ScratchConfig) -> int:
         """Peak of training and validation alone, without what they cost: a third of the tracing."""
-        trace = self._trace(_shape_alone(config), other_tokens=())
+        trace = self._trace(_shape_alone(config))
         return trace.memory.peak + WORKSPACE_BYTES
 
     def encoding_peak_bytes(self, backbone: str) -> int:
@@ -183,10 +197,11 @@ class Footprinter:
 
     def _trace_shape(self, config: HeadConfig | ScratchConfig) -> "_Shape":
         *shorter, longest = lengths = _probe_lengths(self._limit(config))
-        trace = self._trace(config, other_tokens=shorter)
+        trace = self._trace(config)
+        works = [*self._at_lengths(config, tuple(shorter)), trace.micro_batch]
         micro_batches = [
             work.plus(self._preparation(config, config.optimisation.batch_size, tokens))
-            for work, tokens in zip([*trace.other_lengths, trace.micro_batch], lengths, strict=True)
+            for work, tokens in zip(works, lengths, strict=True)
         ]
         curve = _parabola(lengths, [work.seconds(self.card) for work in micro_batches])
         validation = trace.validation.plus(self._preparation(config, self.batch_limit, longest))
@@ -199,9 +214,7 @@ class Footprinter:
             update_seconds=trace.update.seconds(self.card),
         )
 
-    def _trace(
-        self, config: HeadConfig | ScratchConfig, *, other_tokens: Sequence[int]
-    ) -> TrainingTrace:
+    def _trace(self, config: HeadConfig | ScratchConfig) -> TrainingTrace:
         longest = self._limit(config)
         return trace_training(
             self._network(config),
@@ -209,8 +222,45 @@ class Footprinter:
             lambda: self._batch(config, self.batch_limit, longest),
             config.optimisation,
             tokens=longest,
-            other_tokens=other_tokens,
         )
+
+    def _at_lengths(
+        self, config: HeadConfig | ScratchConfig, lengths: tuple[int, ...]
+    ) -> list[Work]:
+        """The work of a micro-batch; that of an encoder is looked up, whatever the head on it."""
+        notes = config.optimisation.batch_size
+        if isinstance(config, ScratchConfig) or config.mode is Mode.FROZEN:
+            return trace_lengths(
+                self._network(config), lambda tokens: self._batch(config, notes, tokens), lengths
+            )
+        plain = replace(
+            config,
+            head=LinearHead(),
+            pooling=Pooling.MEAN,
+            dropout=0.0,
+            optimisation=Optimisation(batch_size=notes),
+        )
+        below, heads = self._below(plain, lengths), self._head_alone(_head_alone(config), lengths)
+        return [one.plus(other) for one, other in zip(below, heads, strict=True)]
+
+    def _trace_below(self, plain: HeadConfig, lengths: tuple[int, ...]) -> list[Work]:
+        """What a micro-batch takes in the encoder that trains: all of it, less this head."""
+        notes = plain.optimisation.batch_size
+        works = trace_lengths(
+            self._network(plain), lambda tokens: self._batch(plain, notes, tokens), lengths
+        )
+        heads = self._head_alone(_head_alone(plain), lengths)
+        return [work.plus(head.times(-1)) for work, head in zip(works, heads, strict=True)]
+
+    def _trace_head(self, config: HeadConfig, lengths: tuple[int, ...]) -> list[Work]:
+        """On states that want gradients."""
+        notes, width = config.optimisation.batch_size, self._backbones[config.backbone].width
+
+        def batch(tokens: int) -> Inputs:
+            mask = torch.ones(notes, tokens, dtype=torch.bool)
+            return states_of_an_encoder(notes, tokens, width), mask
+
+        return trace_lengths(lambda: HeadModel(width, self.classes, config), batch, lengths)
 
     def _preparation(self, config: HeadConfig | ScratchConfig, notes: int, tokens: int) -> Work:
         """Of a batch: half-precision states or small numbers become single or large ones."""
@@ -289,6 +339,17 @@ def _shape_alone(config: HeadConfig | ScratchConfig) -> HeadConfig | ScratchConf
     return replace(config, head=head, dropout=_whether(config.dropout), optimisation=optimisation)
 
 
+def _head_alone(config: HeadConfig) -> HeadConfig:
+    """The head and its batch, whatever the encoder below does."""
+    return HeadConfig(
+        backbone=config.backbone,
+        head=config.head,
+        pooling=config.pooling,
+        dropout=config.dropout,
+        optimisation=Optimisation(batch_size=config.optimisation.batch_size),
+    )
+
+
 def _whether(dropout: float) -> float:
     return 0.1 if dropout > 0 else 0.0
 
@@ -303,5 +364,6 @@ def _parabola(lengths: list[int], seconds: list[float]) -> np.ndarray:
 
 def _sum_over(batches: list[np.ndarray], lengths: np.ndarray, cost: np.ndarray) -> float:
     """Seconds of all batches, each padded to its longest note."""
-    longest = np.array([lengths[batch].max() for batch in batches])
+    begins = np.cumsum([0, *(len(batch) for batch in batches[:-1])])
+    longest = np.maximum.reduceat(lengths[np.concatenate(batches)], begins)
     return float(np.polyval(cost, longest).clip(min=0).sum())

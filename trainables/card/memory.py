@@ -7,6 +7,8 @@ it hands out multiples of 512 bytes.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .cards import MIB
 
 ALLOCATION_BYTES = 512  # the CUDA allocator's smallest step
@@ -15,6 +17,7 @@ ALLOCATION_BYTES = 512  # the CUDA allocator's smallest step
 # that makes it deterministic (CUBLAS_WORKSPACE_CONFIG=:4096:8), for the thread of the forward pass
 # and for that of the backward pass. An allowance: nothing traced shows it.
 WORKSPACE_BYTES = 2 * 8 * 4 * MIB
+PARTS = ("parameters", "gradients", "optimiser", "activations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +43,22 @@ class MemoryParts:
 
 @dataclass(slots=True)
 class MemoryLog:
-    """Allocations as they come: a storage's serial number, and its bytes, negative when freed."""
+    """Allocations as they come: a storage's serial number, and its bytes, negative when freed.
+
+    A stretch of events may stand for several like it, one after the other.
+    """
 
     events: list[tuple[int, int]] = field(default_factory=list)
-    sizes: dict[int, int] = field(default_factory=dict)  # serial -> bytes
+    sizes: list[int] = field(default_factory=list)  # by serial: bytes
+    copies: list[int] = field(default_factory=list)  # by serial: storages that it stands for
     kinds: dict[int, str] = field(default_factory=dict)  # serial -> name of a part
+    stretches: list[tuple[int, int]] = field(default_factory=lambda: [(0, 1)])  # begin, times
 
     def add(self, size: int) -> int:
         """A storage of this many bytes; its serial number."""
         serial = len(self.sizes)
-        self.sizes[serial] = size
+        self.sizes.append(size)
+        self.copies.append(self.stretches[-1][1])
         self.events.append((serial, size))
         return serial
 
@@ -67,25 +76,32 @@ class MemoryLog:
         for serial in serials:
             self.kinds.setdefault(serial, kind)
 
+    def repeat(self, times: int) -> None:
+        """What comes until the next call happens so many times."""
+        if times != self.stretches[-1][1]:
+            self.stretches.append((len(self.events), times))
+
     def at_peak(self, start: int = 0) -> MemoryParts:
         """What stands there when most is handed out, from event number `start` on."""
-        now = peak = 0
-        where = len(self.events)
-        for place, (_, change) in enumerate(self.events):
-            now += rounded(change)
-            if place >= start and now > peak:
-                peak, where = now, place
-        live: dict[int, int] = {}
-        for serial, change in self.events[: where + 1]:
-            if change > 0:
-                live[serial] = change
-            else:
-                live.pop(serial, None)
-        parts: dict[str, int] = {}
-        for serial, size in live.items():
-            kind = self.kinds.get(serial, "activations")
-            parts[kind] = parts.get(kind, 0) + size
-        return MemoryParts(**parts, rounding=peak - sum(live.values()) if live else 0)
+        ends = [*(begin for begin, _ in self.stretches[1:]), len(self.events)]
+        spans = [(b, end, times) for (b, times), end in zip(self.stretches, ends, strict=True)]
+        order = np.concatenate([np.tile(np.arange(b, end), times) for b, end, times in spans])
+        first = sum((min(end, start) - b) * times for b, end, times in spans if b < start)
+        serials, changes = np.array(self.events, dtype=np.int64)[order].T
+        parts = np.full(len(self.sizes), PARTS.index("activations"))
+        for serial, kind in self.kinds.items():
+            parts[serial] = PARTS.index(kind)
+        # Outside its stretch a gradient is freed with its copies. Whatever else is freed there was
+        # made by the last round; those of the other rounds were freed on the way.
+        once = np.concatenate([np.full((end - b) * times, times == 1) for b, end, times in spans])
+        standing = parts[serials] != PARTS.index("activations")
+        copies = np.where(once & standing & (changes < 0), np.array(self.copies)[serials], 1)
+        steps = -(-abs(changes) // ALLOCATION_BYTES) * ALLOCATION_BYTES * np.sign(changes)
+        now = np.cumsum(steps * copies)
+        place = first + int(np.argmax(now[first:])) + 1
+        live = (changes * copies)[:place]
+        found = {p: int(live[parts[serials[:place]] == n].sum()) for n, p in enumerate(PARTS)}
+        return MemoryParts(**found, rounding=int(now[place - 1]) - sum(found.values()))
 
 
 def rounded(change: int) -> int:

@@ -6,6 +6,7 @@ the files themselves are hashed, features depend on that hash, and a study is pi
 """
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from ...spaces.configs import backbone_label
 from ..notes.cache import cache_key, make_once
 from .kernels import plain_attention_name
+from .skeleton import Geometry, geometry_of
 
 WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
@@ -155,25 +157,20 @@ def load_config(name: str) -> Any:
 def known_config(name: str) -> Any:
     """The configuration without the other files: enough for shapes, and for a footprint.
 
-    The study's three encoders need no file at all; of an id on the hub, config.json is fetched.
+    The study's three encoders need no file at all; of an id on the hub, config.json is fetched. A
+    `Geometry` where that says it all, transformers' configuration elsewhere.
 
     Raises:
         BackboneError: it is not on this machine, and cannot be fetched.
     """
-    from transformers import AutoConfig
-
     if name == DEMO or Path(name).is_dir():
-        return load_config(name)
+        return _geometry_in(locate(name)) or load_config(name)
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name) or next((k for k in KNOWN.values() if k.id == hub_name), None)
     if known:
-        return AutoConfig.for_model(
-            known.model_type,
-            vocab_size=known.vocabulary,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-            pad_token_id=1,
-        )
+        return Geometry(known.model_type, known.vocabulary)
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(
             hub_name, revision=revision or "main", trust_remote_code=False
@@ -184,6 +181,15 @@ def known_config(name: str) -> Any:
             f"from the hub: name one of {[*KNOWN, DEMO]}, a directory with a config.json, or a hub "
             f"id ({type(error).__name__})"
         ) from error
+
+
+def _geometry_in(folder: Path) -> Geometry | None:
+    """By the folder's config.json, where it is plain."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # transformers says what is wrong with it
+    return geometry_of(values) if isinstance(values, dict) else None
 
 
 def load_tokenizer(name: str) -> Any:

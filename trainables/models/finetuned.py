@@ -13,6 +13,7 @@ from ...spaces.configs import HeadConfig, Mode
 from .classifier import HeadModel
 from .kernels import with_plain_dropout
 from .output import Output
+from .skeleton import Skeleton
 
 LORA_TARGETS = ("query", "value")  # as the paper's; BERT, RoBERTa and CamemBERT name them so
 
@@ -107,10 +108,13 @@ def _parts(module: nn.Module, layers: nn.ModuleList) -> Iterator[nn.Module]:
 def _last_k(encoder: Any, config: HeadConfig) -> nn.Module:
     """Only the last layers train; neither the embeddings nor a norm behind the layers do."""
     layers = layers_of(encoder)
-    if config.last_k > len(layers):
+    depth = encoder.depth if isinstance(encoder, Skeleton) else len(layers)
+    if config.last_k > depth:
         raise ValueError(
-            f"last_k must be at most the encoder's {len(layers)} layers; got {config.last_k=}"
+            f"last_k must be at most the encoder's {depth} layers; got {config.last_k=}"
         )
+    if isinstance(encoder, Skeleton):
+        return encoder.train_last(config.last_k)
     encoder.requires_grad_(False)
     for layer in layers[len(layers) - config.last_k :]:
         layer.requires_grad_(True)
@@ -124,6 +128,8 @@ def _full(encoder: Any, config: HeadConfig) -> nn.Module:
 
 def _lora(encoder: Any, config: HeadConfig) -> nn.Module:
     """Hu et al. 2021: W + alpha / rank * B A on queries and values, B zero at the start."""
+    if isinstance(encoder, Skeleton):
+        return encoder.add_low_rank(config.lora_rank)
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 

@@ -76,12 +76,12 @@ def plain_attention_name() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
-    AttentionInterface.register(PLAIN_ATTENTION, _for_transformers)
+    AttentionInterface.register(PLAIN_ATTENTION, attention_for_transformers)
     AttentionMaskInterface.register(PLAIN_ATTENTION, eager_mask)
     return PLAIN_ATTENTION
 
 
-def _for_transformers(
+def attention_for_transformers(
     module: nn.Module,
     query: Tensor,
     key: Tensor,

@@ -11,15 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.configs import Optimisation, Optimiser
+from ..uncompiled import count_as_asked
 
 SGD_MOMENTUM = 0.9
 
-# Two methods ask PyTorch's compiler not to look at them, and import it for that: a second and 60 MB
-# of every worker, and of every footprint. Nothing is compiled here, so they count as asked.
-for _method in ("add_param_group", "zero_grad"):
-    _plain = getattr(getattr(torch.optim.Optimizer, _method), "__wrapped__", None)
-    if _plain is not None:
-        _plain.__dynamo_disable = _plain
+# A second and 60 MB of every worker, and of every footprint.
+count_as_asked((torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad))
 
 
 def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:

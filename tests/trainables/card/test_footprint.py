@@ -312,7 +312,8 @@ def test_an_operation_that_changes_a_shape_in_place_does_so_every_time():
     """A vector times a matrix does, and what was met before is looked up."""
 
     def work():
-        with _without_data(lambda: nn.Linear(16, 4)) as (meter, model), meter.work() as found:
+        building = _without_data(lambda: nn.Linear(16, 4))
+        with building as (meter, model), meter.work() as found, torch.device("meta"):
             states = torch.empty(2, 8, 4)
             (states @ (torch.empty(16) @ next(model.parameters()).t())).sum().backward()
         return found[0]

@@ -35,3 +35,34 @@ def test_what_an_operation_holds_for_itself_is_part_of_the_peak():
     log.pass_through(2048)
 
     assert log.at_peak().activations == 2560
+
+
+def test_a_stretch_that_repeats_is_as_many_events_after_one_another():
+    once, written_out = MemoryLog(), MemoryLog()
+    for log, times in ((once, 3), (written_out, 1)):
+        held = log.add(900)
+        log.repeat(times)
+        for _ in range(3 // times):
+            log.free(log.add(5000))
+            log.free(held)
+            held = log.add(900)
+            gradient = log.add(100)
+            log.tell([gradient], "gradients")
+        log.repeat(1)
+        log.add(4000)
+
+    assert once.at_peak() == written_out.at_peak()
+    assert once.at_peak().gradients == 200  # in the last round, before its own
+
+
+def test_gradients_of_a_stretch_are_freed_together():
+    log = MemoryLog()
+    log.repeat(5)
+    gradient = log.add(512)
+    log.tell([gradient], "gradients")
+    log.repeat(1)
+    log.free(gradient)
+    begin = len(log.events)
+    log.add(1024)
+
+    assert log.at_peak(begin).peak == 1024
