@@ -19,6 +19,7 @@ from optuna.samplers import (
     NSGAIISampler,
     RandomSampler,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces.catalogue import Space
@@ -40,6 +41,10 @@ TRIES = 10  # proposals of the sampler for one trial: it may insist on what it k
 # Then at random, before the space is held for exhausted: of 100 configs the last one is missed in
 # 1 of 150 searches, and of 18 never.
 RANDOM_TRIES = 500
+# A TPE's view of a study: at this many trials it is cut to half of them, the best and the latest.
+# It works through all of them for every proposal, and its idea of good are the 25 best.
+VIEW_TRIALS = 1000
+VIEW_BEST = 100
 PROBES = 64  # random proposals that tell what a space is like
 
 
@@ -169,7 +174,8 @@ class Proposer:
     ) -> None:
         self._space, self._sampler, self._seed = space, sampler, seed
         self._single, self._values = len(objective) == 1, values
-        self._view = optuna.create_study(directions=[OBJECTIVES[name] for name in objective])
+        self._directions = [OBJECTIVES[name] for name in objective]
+        self._view = optuna.create_study(directions=self._directions)
         self._live: dict[int, Proposal] = {}  # trial number -> what runs
         self._fits = Fits()
         roles = [trial.role for trial in trials]
@@ -185,6 +191,7 @@ class Proposer:
         Raises:
             SpaceError: the space's own function failed.
         """
+        self._forget()
         if self._controls:
             empty = create_trial(state=TrialState.RUNNING)
             return Proposal(self._controls.pop(0), Role.CONTROL, empty, None)
@@ -200,6 +207,35 @@ class Proposer:
                 return proposal
             self._drop(proposal)
         return None
+
+    def _forget(self) -> None:
+        """Cut the view where it has grown too large; what runs stays, and what failed goes."""
+        if self._sampler not in {"tpe", "random"}:
+            return  # the others' notes name trials by their numbers, or say of each what it was
+        trials = self._view.get_trials(deepcopy=False)
+        if len(trials) < VIEW_TRIALS:
+            return
+        ended = [t for t in trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+        best = self._best([t for t in ended if t.state is TrialState.COMPLETE])
+        kept = {t.number for t in [*best, *ended[len(best) - VIEW_TRIALS // 2 :]]}
+        live = {p.live.number: n for n, p in self._live.items() if p.live is not None}
+        self._view = optuna.create_study(directions=self._directions)
+        for trial in trials:
+            if trial.number not in kept and trial.number not in live:
+                continue
+            self._view.add_trial(trial)
+            if (number := live.get(trial.number)) is not None:
+                again = optuna.Trial(
+                    self._view, self._view.get_trials(deepcopy=False)[-1]._trial_id
+                )
+                self._live[number] = replace(self._live[number], live=again)
+
+    def _best(self, complete: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Under two objectives, those that no other one beats, at most as many."""
+        if not self._single:
+            return self._view.best_trials[:VIEW_BEST] if complete else []
+        sign = -1 if self._directions[0] is StudyDirection.MAXIMIZE else 1
+        return sorted(complete, key=lambda trial: sign * trial.values[0])[:VIEW_BEST]
 
     def accept(self, proposal: Proposal, trial: Trial) -> None:
         """The proposal has become this trial."""

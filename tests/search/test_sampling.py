@@ -356,3 +356,53 @@ def test_a_space_function_that_fails_only_later_is_a_space_error_then():
 def test_every_space_of_the_catalogue_is_a_sound_one():
     for make in SPACES.values():
         check_space(make(OPTIONS), OPTIONS.backbones, lambda c: build_empty(c, 256))
+
+
+@pytest.fixture
+def small_view(monkeypatch):
+    monkeypatch.setattr(sampling, "VIEW_TRIALS", 20)
+    monkeypatch.setattr(sampling, "VIEW_BEST", 5)
+
+
+@pytest.mark.usefixtures("small_view")
+@pytest.mark.parametrize("objective", [("f1",), ("f1", "card-hours")])
+def test_a_view_keeps_the_best_and_the_latest_and_never_grows_beyond_its_limit(objective):
+    searched = Searched(NUMBERS, "tpe", objective=objective)
+    sizes = []
+    for _ in range(90):
+        searched.run(good_rate)
+        sizes.append(len(searched.view))
+
+    assert max(sizes) <= 20
+    assert len(set(searched.configs)) == 90
+    values = {tuple(trial.values) for trial in searched.view if trial.values}
+    assert max(good_rate(config) for config in searched.configs) in {v[0] for v in values}
+
+
+@pytest.mark.usefixtures("small_view")
+def test_what_runs_stays_in_a_view_that_is_cut_and_is_told_there():
+    searched = after(5)
+    running = searched.run(good_rate, state=State.RUNNING)
+    for _ in range(40):
+        searched.run(good_rate)
+
+    running.outcome = Outcome(state=State.COMPLETE)
+    running.reports = [epoch_report(1, 0.123)]
+    searched.proposer.settle(running)
+
+    assert [trial.values for trial in searched.view if trial.values == [0.123]] == [[0.123]]
+    assert not [t for t in searched.view if t.state is TrialState.RUNNING]
+
+
+@pytest.mark.usefixtures("small_view")
+def test_failed_trials_and_refusals_leave_a_view_that_is_cut():
+    searched = after(5)
+    for _ in range(10):
+        searched.run(good_rate, state=State.FAILED)
+        searched.run(good_rate, state=State.INFEASIBLE)
+
+    searched.run(good_rate)
+
+    states = [trial.state for trial in searched.view]
+    assert len(states) < 20
+    assert states.count(TrialState.COMPLETE) == 6
