@@ -6,9 +6,7 @@ folder that only its owner may read, under names that are hashes.
 
 import hashlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,12 +31,13 @@ def cache_key(**parts: str | int | float | list[str]) -> str:
 
 
 def make_once(
-    cache: Path, name: str, fill: Callable[[Path], dict[str, object]]
+    cache: Path, name: str, fill: Callable[[Path], dict[str, object]], *, resumable: bool = False
 ) -> tuple[Path, bool]:
     """The folder `name` in the cache, filled by `fill` unless it is there already.
 
     A second process that wants the same folder waits for the first. `fill` receives an empty folder
-    and returns what `meta.json` shall say; a folder whose `fill` did not return is never read.
+    and returns what `meta.json` shall say; a folder whose `fill` did not return is never read. If
+    resumable, `fill` receives what an earlier one left, and must know how far that one came.
 
     Returns:
         the folder, and whether it was made just now.
@@ -49,17 +48,18 @@ def make_once(
     with FileLock(cache / f"{name}.lock"):
         if (folder / DONE).exists():
             return folder, False
-        for left in cache.glob(f".{name}.*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        aside = cache / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        aside.mkdir(mode=0o700)
+        aside = cache / f".{name}.part"
+        if not resumable:  # of a process that was killed
+            shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700, exist_ok=resumable)
         try:
             meta = fill(aside)
             (aside / DONE).write_text(json.dumps(meta))
             shutil.rmtree(folder, ignore_errors=True)  # it lost its meta, or it were read
             aside.rename(folder)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            if not resumable:
+                shutil.rmtree(aside, ignore_errors=True)
             raise
     return folder, True
 

@@ -2,9 +2,11 @@
 
 Token states are stored ragged, in half precision, in a memory-mapped file: one folder per (files of
 the backbone, length limit, precision, corpus). Notes are encoded from long to short, so that
-padding stays small and a lack of memory shows at once.
+padding stays small and a lack of memory shows at once. How far it came is marked every few seconds,
+and an encoding that was interrupted goes on from there.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +20,7 @@ from .cache import cache_key, make_once
 from .corpus import Corpus
 
 ENCODING_NOTES = 8  # of the length limit: the tokens of a batch, as the footprint traces it
+MARK, MARK_SECONDS = "batches.txt", 5.0  # how many are written; how often that is said
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -71,28 +74,33 @@ def encode_features(
         lengths = np.asarray([len(note) for note in ids], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         total = int(offsets[-1])
-        rows = np.lib.format.open_memmap(
-            folder / "rows.npy", mode="w+", dtype=np.float16, shape=(total, backbone.width)
-        )
+        rows, begun = _open_rows(folder, (total, backbone.width))
         model = backbone.model.to(device)
         autocast: Any = (
             torch.autocast(device.type, dtype=torch.bfloat16)
             if precision == "bf16"
             else nullcontext()
         )
-        done = 0
+        done, marked = 0, time.monotonic()
         progress(done, total)
         with torch.inference_mode(), autocast:
-            for notes in _batches(lengths, ENCODING_NOTES * limit):
+            for place, notes in enumerate(_batches(lengths, ENCODING_NOTES * limit)):
+                if place < begun:
+                    done += int(lengths[notes].sum())
+                    continue
+                if time.monotonic() - marked > MARK_SECONDS:
+                    _mark(folder, rows, place)
+                    marked = time.monotonic()
                 states = _states(
                     model, backbone.tokenizer.pad_token_id, notes, ids, lengths, device
                 )
-                for place, note in enumerate(notes):
-                    rows[offsets[note] : offsets[note + 1]] = states[place, : lengths[note]]
+                for row, note in enumerate(notes):
+                    rows[offsets[note] : offsets[note + 1]] = states[row, : lengths[note]]
                 done += int(lengths[notes].sum())
                 progress(done, total)
         rows.flush()
         np.save(folder / "offsets.npy", offsets)
+        (folder / MARK).unlink(missing_ok=True)
         return {
             "tokens": total,
             "width": backbone.width,
@@ -107,7 +115,24 @@ def encode_features(
         precision=precision,
         version=2,  # 2: attention by plain matrix products
     )
-    return make_once(cache, name, fill)
+    return make_once(cache, name, fill, resumable=True)
+
+
+def _open_rows(folder: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
+    """The file of token states, and how many batches an earlier encoding has written to it."""
+    path, mark = folder / "rows.npy", folder / MARK
+    if mark.exists():
+        return np.lib.format.open_memmap(path, mode="r+"), int(mark.read_text())
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    return rows, 0
+
+
+def _mark(folder: Path, rows: np.memmap, batches: int) -> None:
+    """All before this batch is on the disk."""
+    rows.flush()
+    aside = folder / f"{MARK}.new"
+    aside.write_text(str(batches))
+    aside.replace(folder / MARK)
 
 
 def tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:

@@ -234,22 +234,41 @@ def test_two_processes_that_want_the_same_features_encode_once(
     assert here != there
 
 
-def test_an_encoding_that_fails_half_way_leaves_nothing_that_is_read(
+def test_an_encoding_that_was_interrupted_is_not_read_and_goes_on_where_it_was(
     corpus, backbone, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(features, "ENCODING_NOTES", 1)
+    monkeypatch.setattr(features, "MARK_SECONDS", -1.0)
+    computed: list[int] = []
+    plain = features._states
+
+    def counted(model, pad, notes, *others):
+        computed.append(len(notes))
+        return plain(model, pad, notes, *others)
 
     def stop(done, total):
         if done > total / 2:
             raise KeyboardInterrupt
 
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    monkeypatch.setattr(features, "_states", counted)
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    for folder in (cache, other):
+        folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         encode(corpus, backbone, cache, progress=stop)
+    first = len(computed)
+    assert not list(cache.glob("features-*/"))
 
-    assert [p for p in cache.iterdir() if p.is_dir()] == []
-    assert encode(corpus, backbone, cache)[1]
+    told = []
+    path, made = encode(corpus, backbone, cache, progress=lambda done, _: told.append(done))
+
+    whole = sum(computed)
+    assert made
+    assert whole - len(corpus) == computed[first - 1]  # the batch that was not marked any more
+    assert told == sorted(told)
+    expected = Ragged.open(encode(corpus, backbone, other)[0])
+    assert torch.equal(Ragged.open(path).rows, expected.rows)
+    assert sorted(file.name for file in path.iterdir()) == [DONE, "offsets.npy", "rows.npy"]
 
 
 # --- confidential ----------------------------------------------------------------------------
