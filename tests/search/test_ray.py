@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -262,6 +263,30 @@ def test_a_trial_measured_over_the_card_is_infeasible_on_a_worker_that_trains_th
     assert large["measured_excess_mib"].between(0, 10, inclusive="neither").all()
     assert large["reason"].str.fullmatch(r"measured: needs .* more than the 65 MiB .*").all()
     assert found["measured_peak_mib"].iloc[[3, 5]].lt(65).all()
+
+
+def test_two_slots_meet_the_budget_though_trials_prove_too_large_to_the_end(
+    lab, search, monkeypatch
+):
+    (lab / "card.toml").write_text(TINY_CARD.replace("400_000_000", f"{300_000_000 + 65 * 2**20}"))
+    monkeypatch.setattr(Footprint, "excess_bytes", property(lambda _: -1))
+    ticks = []
+
+    plan, _ = search(
+        space=f"{lab}/mine.py:widths",
+        card=f"{lab}/card.toml",
+        budget=Budget(trials=5),
+        rungs=False,
+        on_tick=lambda _: ticks.append(time.monotonic()),
+    )
+
+    states = [t.state for t in plan.study.trials]
+    assert states.count(State.COMPLETE) == 5
+    assert State.INFEASIBLE in states
+    assert plan.over == "the budget of 5 trials is spent"
+    assert len(ticks) < 10 * len(states) + 15 * (
+        ticks[-1] - ticks[0]
+    )  # it waits, and does not spin
 
 
 @pytest.mark.proof  # three workers start: 40 s on a busy machine
