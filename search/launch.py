@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from ..spaces.catalogue import Space
+from ..spaces.configs import backbone_label
+from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
@@ -164,8 +166,16 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
             identities[name] = load_backbone(name, cache_dir(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
-        except OSError as error:
-            problems.append(f"the store {request.store} cannot be written: {error}")
+        except Exception as error:
+            if is_out_of_memory(error):
+                problems.append(
+                    "this machine has not the memory to load the backbone "
+                    f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
+                )
+            elif isinstance(error, OSError):
+                problems.append(f"the store {request.store} cannot be written: {error}")
+            else:
+                raise
     return identities
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headhunt.search import launch
 from headhunt.search.launch import LaunchError, prepare
 from headhunt.search.plan import Budget
 from headhunt.search.sampling import SpaceError
@@ -197,6 +198,17 @@ def test_a_directory_that_is_no_backbone_is_refused(request_of, tmp_path):
     (found,) = problems(request_of(space="heads", backbones=(str(tmp_path / "empty"),)))
 
     assert "backbone" in found
+
+
+def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(launch, "load_backbone", fail)
+
+    (found,) = problems(request_of(space="heads", backbones=(str(encoder),)))
+
+    assert found.startswith("this machine has not the memory to load the backbone ")
 
 
 @pytest.mark.parametrize("hours", [1.0, 1e-3])
