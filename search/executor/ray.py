@@ -385,6 +385,7 @@ class _Bridge(_StaysHere):
         self.error: BaseException | None = None
         self.numbers: dict[str, int] = {}  # Tune's trial id -> the plan's number
         self.ended: set[str] = set()
+        self.last_words: dict[str, str] = {}  # of processes that said why they end
 
     def fail(self, error: BaseException) -> None:
         self.error = self.error or error
@@ -435,8 +436,10 @@ class _PlanSearcher(_StaysHere, Searcher):
         """A trial has left its slot; if its process died, only this tells."""
         del result
         self._bridge.slots.give_back(trial_id)
+        said = self._bridge.last_words.pop(trial_id, "")
         if error:
-            self._bridge.died(trial_id, "it was killed, or the machine ran out of memory")
+            killed = "it was killed, or the machine ran out of memory"
+            self._bridge.died(trial_id, said or killed)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the truth."""
@@ -489,6 +492,8 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
             bridge.ended.add(trial.trial_id)
             bridge.plan.end(number, step.outcome)
             return TrialScheduler.STOP
+        if step.report is None:
+            bridge.last_words[trial.trial_id] = step.outcome.reason
         if goes_on:
             return TrialScheduler.CONTINUE
         bridge.ended.add(trial.trial_id)

@@ -297,7 +297,8 @@ def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails
     assert trial.state is State.FAILED  # not infeasible: without a card nothing is
     assert trial.outcome
     assert trial.outcome.reason == (
-        f"its process died {MOST_DEATHS} times: it was killed, or the machine ran out of memory"
+        f"its process died {MOST_DEATHS} times: out of memory on this machine, and not for the "
+        "trial's sake alone"
     )
 
 
