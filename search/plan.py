@@ -65,8 +65,24 @@ class Plan:
         seed: int,
         elapsed_hours: Callable[[], float],
         watcher: Watcher,
+        known_end: Callable[[Config], Outcome | None] = lambda _: None,
     ) -> None:
+        """Take up the study where it stands.
+
+        Args:
+            study: open, with what earlier runs left.
+            proposer: of configs.
+            footprint: of a config; None where nothing is modelled.
+            rungs: empty.
+            budget: of this run.
+            seed: the study's.
+            elapsed_hours: of this run, by the clock.
+            watcher: is told what happens.
+            known_end: of a config that need not run, because the work before it has shown how it
+                would end; None of all others.
+        """
         self.study, self.budget, self.watcher = study, budget, watcher
+        self._known_end = known_end
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
@@ -98,6 +114,8 @@ class Plan:
         """The next trial to run."""
         while self._waiting:
             trial = self.study.trials[self._waiting.pop(0)]
+            if self._ends_at_once(trial):
+                continue
             if trial.reports and not self._goes_on(trial):
                 self._prune(trial, Outcome(state=State.RUNNING))
                 continue
@@ -171,6 +189,18 @@ class Plan:
         return False
 
     def _propose(self) -> Assignment | Turn:
+        trial = self._start()
+        while trial is not None and self._ends_at_once(trial):
+            trial = self._start()
+        if trial is None:
+            return Turn.OVER
+        self.watcher.on_start(trial)
+        if self.budget.trials is None or self.started() < self.budget.trials:
+            self._ahead.begin(len(self.study.trials))
+        return self._assignment(trial)
+
+    def _start(self) -> Trial | None:
+        """A new trial; None where none can be found."""
         if self._too_large >= TOO_LARGE_IN_A_ROW:
             return self._give_up(
                 f"{self._too_large} trials in a row were too large for the card, though their "
@@ -201,10 +231,14 @@ class Plan:
             footprint=drawing.footprint,
         )
         self._ahead.accept(drawing.drawn, trial)
-        self.watcher.on_start(trial)
-        if self.budget.trials is None or self.started() < self.budget.trials:
-            self._ahead.begin(len(self.study.trials))
-        return self._assignment(trial)
+        return trial
+
+    def _ends_at_once(self, trial: Trial) -> bool:
+        """Whether the trial's end was known before it ran."""
+        outcome = self._known_end(trial.config)
+        if outcome is not None:
+            self.end(trial.number, outcome)
+        return outcome is not None
 
     def _trial_seed(self) -> int:
         """Of the trial that is recorded next; the last part is its replicate."""
@@ -225,9 +259,8 @@ class Plan:
         nearest = min(refused, key=_excess_bytes)
         return nearest.outcome.reason if nearest.outcome else ""
 
-    def _give_up(self, why: str) -> Turn:
+    def _give_up(self, why: str) -> None:
         self._over, self.short = why, True
-        return Turn.OVER
 
     def _assignment(self, trial: Trial) -> Assignment:
         return Assignment(

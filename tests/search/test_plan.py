@@ -53,6 +53,7 @@ class Lab:
         objective=("f1",),
         elapsed_hours=lambda: 0.0,
         watcher=None,
+        known_end=lambda _: None,
         resume=False,
         seed=0,
         **budget,
@@ -79,6 +80,7 @@ class Lab:
             seed=seed,
             elapsed_hours=elapsed_hours,
             watcher=watcher or Watcher(),
+            known_end=known_end,
         )
         return self.plan
 
@@ -120,6 +122,10 @@ def fits_half(config):
     if isinstance(config, BaselineConfig):
         return None
     return footprint(excess_mib=10 if int(config_hash(config), 16) % 2 else -10)
+
+
+def fits_all(config):
+    return None if isinstance(config, BaselineConfig) else footprint()
 
 
 def test_the_controls_run_first(lab):
@@ -187,6 +193,36 @@ def test_a_slot_waits_while_running_trials_may_use_up_the_budget(lab):
         plan.end(running.number, Outcome(state=State.COMPLETE))
     assert plan.is_over()
     assert plan.next() is Turn.OVER
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_config_whose_end_is_known_is_recorded_and_never_started(lab, resume):
+    def known_end(config):
+        if isinstance(config, BaselineConfig) or config.model != "moe":
+            return None
+        return Outcome(state=State.INFEASIBLE, reason="measured: needs more", excess_bytes=7)
+
+    started = []
+    watcher = Watcher(on_start=lambda trial: started.append(trial.config.model))
+    if resume:  # one was running when it was not known yet
+        plan = lab.plans(FAMILIES, trials=8, footprint=fits_all)
+        while "moe" not in [t.config.model for t in lab.trials]:
+            plan.next()
+        lab.leave()
+    plan = lab.plans(
+        FAMILIES, trials=8, footprint=fits_all, watcher=watcher, known_end=known_end, resume=resume
+    )
+
+    play(plan, curve, slots=2)
+
+    ends = [t.outcome for t in lab.trials if t.config.model == "moe"]
+    assert ends
+    assert {(end.state, end.reason, end.excess_bytes) for end in ends} == {
+        (State.INFEASIBLE, "measured: needs more", 7)
+    }
+    assert "moe" not in started
+    assert plan.over == "the budget of 8 trials is spent"
+    assert sum(t.state in STARTED for t in lab.trials) == 8
 
 
 def test_infeasible_trials_do_not_count_and_never_start(lab):
