@@ -103,6 +103,8 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                 nodes.wait()  # the encoding on the same device would disturb the measurement
             shared = _encode(prepared, show)
             layout = _lay_out(prepared, nodes.wait())
+            for warning in nodes.take_warnings():
+                show.on_warning(warning)
             plan = _plan(prepared, shared, show, elapsed_hours)
             show.on_plan(plan, layout)
             try:
@@ -115,7 +117,10 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     limit=request.slots,
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
-                        on_tick=show.on_tick, on_wait=show.on_wait, on_layout=show.on_layout
+                        on_tick=show.on_tick,
+                        on_wait=show.on_wait,
+                        on_layout=show.on_layout,
+                        on_warning=show.on_warning,
                     ),
                 )
             finally:

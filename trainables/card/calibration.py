@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ...spaces.configs import Optimisation
 from ..training.optimisers import make_optimiser, update
 from .cards import CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
+from .nvml import board
 from .trace import count_launches
 
 RUN_SECONDS = 0.25  # of each micro-benchmark
@@ -59,7 +60,7 @@ def real_card() -> Card:
     memory_clock = getattr(found, "memory_clock_rate", 0) * 1e3
     bus = getattr(found, "memory_bus_width", 0)
     cores = CORES.get((found.major, found.minor), 0) * found.multi_processor_count
-    watts = board_watts()
+    watts = board_watts(found)
     known = {"clock rate": clock, "memory clock": memory_clock, "bus width": bus, "power": watts}
     if missing := [name for name, value in {**known, "cores": cores}.items() if not value]:
         raise CardError(
@@ -103,19 +104,11 @@ def _reserve(memory: int) -> int:
     return SMALL_RESERVE if memory <= 16 * 1024 * MIB else LARGE_RESERVE
 
 
-def board_watts() -> float | None:
-    """The GPU's power limit by NVML, in watts; None where it does not tell."""
-    try:
-        import pynvml  # pyright: ignore[reportMissingImports]  # optional
-
-        pynvml.nvmlInit()
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            return pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # no library, no driver, or a board that does not tell: all the same here
-        return None
+def board_watts(found: Any) -> float | None:
+    """The power limit by NVML of the GPU with these properties; None where it does not tell."""
+    uuid = getattr(found, "uuid", None)
+    its = board(uuid) if uuid else None
+    return its.watts() if its else None
 
 
 def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambda _: None) -> Card:
@@ -129,14 +122,14 @@ def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambd
         CardError: its power is not known.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    watts = watts or (board_watts() if device.type == "cuda" else None)
+    found: Any = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    watts = watts or (board_watts(found) if found else None)
     if not watts:
         raise CardError(
             "how much power the device takes is not known: say it with --watts, as its data sheet "
             "has it (of a processor: its watts over its cores, as one is measured)"
         )
-    if device.type == "cuda":
-        found: Any = torch.cuda.get_device_properties(device)
+    if found:
         name, memory = found.name, found.total_memory
         reserve = _reserve(memory)
     else:

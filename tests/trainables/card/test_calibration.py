@@ -31,7 +31,7 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         found = SimpleNamespace(**properties)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
-        monkeypatch.setattr(calibration, "board_watts", lambda: watts)
+        monkeypatch.setattr(calibration, "board_watts", lambda _: watts)
 
     return play
 
