@@ -14,6 +14,7 @@ from headhunt.search.settings import Request, Settings
 from headhunt.search.space_files import load_space
 from headhunt.search.study import Study
 from headhunt.spaces.catalogue import SPACES
+from headhunt.trainables.card.cards import CARDS
 
 from ..trainables.backbone_dirs import edit_json, make_backbone
 from .toys import write_notes
@@ -304,6 +305,19 @@ def test_a_resume_refuses_a_backbone_whose_files_changed(made, request_of, tmp_p
     (found,) = problems(request_of(resume=True))
 
     assert found.startswith("the files of a backbone changed since")
+
+
+def test_a_resume_takes_a_card_whose_numbers_are_only_better_explained(
+    made, request_of, monkeypatch
+):
+    made()
+    p620 = replace(CARDS["p620"], source="somewhere else")
+    monkeypatch.setitem(CARDS, "p620", p620)
+
+    again = prepare(request_of(resume=True))
+    again.study.close()
+
+    assert again.card == p620
 
 
 def test_a_resume_refuses_a_card_file_that_changed(made, request_of, tmp_path):

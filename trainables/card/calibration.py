@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ...spaces.configs import Optimisation
 from ..training.optimisers import make_optimiser, update
-from .cards import CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
+from .cards import ALLOWANCE, CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
 from .nvml import board
 from .trace import count_launches
 
@@ -74,7 +74,8 @@ def real_card() -> Card:
         flops=2.0 * cores * clock,  # a multiplication and an addition a clock
         bandwidth=2.0 * memory_clock * bus / 8,  # double data rate
         watts=float(watts or 0),
-        source="read from the device",
+        source="memory: read from the device; FLOP/s: its cores x 2 x its clock; bandwidth: its "
+        f"memory clock and bus; watts: its power limit by NVML; {ALLOWANCE}",
     )
 
 
@@ -97,7 +98,7 @@ def _about(one: int, other: int) -> bool:
 
 def _with_memory(card: Card, found: Any) -> Card:
     values = {**card.to_dict(), "memory_bytes": found.total_memory}
-    return Card(**{**values, "source": f"{card.source}; memory read from the device"})
+    return Card(**{**values, "source": f"{card.source}; but memory: read from the device"})
 
 
 def _reserve(memory: int) -> int:
@@ -123,6 +124,7 @@ def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambd
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found: Any = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    told_by = "as given" if watts else "its power limit by NVML"
     watts = watts or (board_watts(found) if found else None)
     if not watts:
         raise CardError(
@@ -156,7 +158,8 @@ def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambd
         flops=flops,
         bandwidth=bandwidth,
         watts=watts,
-        source=f"measured by headhunt footprint --calibrate, torch {torch.__version__}",
+        source="FLOP/s, bandwidth, launches and rates: measured by headhunt footprint --calibrate, "
+        f"torch {torch.__version__}; memory: read from the machine; watts: {told_by}; {ALLOWANCE}",
         flops_share=1.0,
         bandwidth_share=1.0,
         launch_seconds=launch,

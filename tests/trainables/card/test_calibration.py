@@ -91,7 +91,7 @@ def test_a_card_of_the_table_is_recognised_and_keeps_its_own_memory(gpu):
 
     assert (card.name, card.watts, card.flops) == ("Tesla T4", 70, CARDS["t4"].flops)
     assert card.memory_bytes == int(14.6 * GIB)
-    assert card.source.endswith("memory read from the device")
+    assert card.source.endswith("but memory: read from the device")
 
 
 @pytest.mark.parametrize(
