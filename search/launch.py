@@ -23,7 +23,7 @@ from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
 from ..trainables.notes.features import fastest_precision
 from .manifest import differences, manifest_of
 from .plan import Budget
-from .sampling import SpaceError, check_sampler
+from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
 from .settings import Request, Settings
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
@@ -52,6 +52,17 @@ class Prepared:
     budget: Budget
     precision: str  # of the encoding: bf16 or fp32
     study: Study
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is no mistake, and may not be what was meant."""
+        sampler = self.settings.sampler
+        if self.card is None or sampler == LEARNS_WHAT_FITS:
+            return []
+        return [
+            f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
+            f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
+        ]
 
 
 def prepare(request: Request) -> Prepared:

@@ -55,6 +55,8 @@ def run_and_exit(
             _refuse(problem.problems)
     for finding in prepared.corpus.findings:
         typer.echo(f"note: {finding}", err=True)
+    for warning in prepared.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     where = "" if store == DEFAULT_STORE else f" --store {store}"
     again = f"headhunt search {notes} --study {study}{where} --resume"
     view = ProgressView()

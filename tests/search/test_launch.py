@@ -201,6 +201,22 @@ def test_a_directory_that_is_no_backbone_is_refused(request_of, tmp_path):
     assert "backbone" in found
 
 
+@pytest.mark.parametrize(
+    ("sampler", "card", "warned"),
+    [
+        ("nsga2", "p620", True),
+        ("random", "p620", True),
+        ("tpe", "p620", False),
+        ("nsga2", "none", False),
+    ],
+)
+def test_a_sampler_that_does_not_learn_what_fits_is_told_of(made, sampler, card, warned):
+    warnings = made(sampler=sampler, card=card).warnings
+
+    assert len(warnings) == warned
+    assert all(f"{sampler!r} does not learn what fits the card" in said for said in warnings)
+
+
 def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, monkeypatch):
     def fail(*_):
         raise MemoryError
