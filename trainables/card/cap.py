@@ -163,19 +163,20 @@ class Cap:
                 over = self.device is None or self.device.free_bytes() >= self.limit_bytes - held
             if over:
                 return TooLargeError(held + asked, self.limit_bytes, self._whose)
-        return ShortOfMemoryError(self._shortage(held + asked))
+        return ShortOfMemoryError(self._shortage(held, asked))
 
     @property
     def _whose(self) -> str:
         return "the device had free" if self._card_bytes is None else "the card leaves"
 
-    def _shortage(self, needed_bytes: int) -> str:
+    def _shortage(self, held: int, asked: int) -> str:
         if self.device is None:
             return HOST_SHORTAGE
-        return (
-            f"out of memory on the device, {self.device.free_bytes() / MIB:.0f} MiB of it free: a "
-            f"trial could not come to {needed_bytes / MIB:.0f} MiB, which its limit allows"
-        )
+        told = f"out of memory on the device, {self.device.free_bytes() / MIB:.0f} MiB of it free"
+        if not asked:
+            return f"{told}, while the trial held {held / MIB:.0f} MiB"
+        needed = (held + asked) / MIB
+        return f"{told}: a trial could not come to {needed:.0f} MiB, which its limit allows"
 
 
 def cap_of(device: torch.device, limit_bytes: int | None) -> Cap:

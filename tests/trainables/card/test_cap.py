@@ -119,9 +119,12 @@ def test_an_error_that_tells_no_size_is_judged_by_what_the_device_has_free(free_
     ],
 )
 def test_what_allocates_past_the_cap_fails_because_the_device_is_full(told):
-    error = Cap(LIMIT, Device(held_mib=1740)).judge(RuntimeError(told))
+    error = Cap(LIMIT, Device(held_mib=1740, free_mib=5)).judge(RuntimeError(told))
 
     assert isinstance(error, ShortOfMemoryError)
+    assert str(error) == (
+        "out of memory on the device, 5 MiB of it free, while the trial held 1740 MiB"
+    )
 
 
 @pytest.mark.parametrize(
