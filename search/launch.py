@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from ..spaces.catalogue import Space
+from ..spaces.configs import backbone_label
+from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
@@ -21,7 +23,7 @@ from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
 from ..trainables.notes.features import fastest_precision
 from .manifest import differences, manifest_of
 from .plan import Budget
-from .sampling import SpaceError, check_sampler
+from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
 from .settings import Request, Settings
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
@@ -50,6 +52,17 @@ class Prepared:
     budget: Budget
     precision: str  # of the encoding: bf16 or fp32
     study: Study
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is no mistake, and may not be what was meant."""
+        sampler = self.settings.sampler
+        if self.card is None or sampler == LEARNS_WHAT_FITS:
+            return []
+        return [
+            f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
+            f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
+        ]
 
 
 def prepare(request: Request) -> Prepared:
@@ -164,8 +177,16 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
             identities[name] = load_backbone(name, cache_dir(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
-        except OSError as error:
-            problems.append(f"the store {request.store} cannot be written: {error}")
+        except Exception as error:
+            if is_out_of_memory(error):
+                problems.append(
+                    "this machine has not the memory to load the backbone "
+                    f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
+                )
+            elif isinstance(error, OSError):
+                problems.append(f"the store {request.store} cannot be written: {error}")
+            else:
+                raise
     return identities
 
 

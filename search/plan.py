@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..spaces.configs import BaselineConfig, Config
-from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, State
+from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, Role, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
 from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
@@ -65,8 +65,24 @@ class Plan:
         seed: int,
         elapsed_hours: Callable[[], float],
         watcher: Watcher,
+        known_end: Callable[[Config], Outcome | None] = lambda _: None,
     ) -> None:
+        """Take up the study where it stands.
+
+        Args:
+            study: open, with what earlier runs left.
+            proposer: of configs.
+            footprint: of a config; None where nothing is modelled.
+            rungs: empty.
+            budget: of this run.
+            seed: the study's.
+            elapsed_hours: of this run, by the clock.
+            watcher: is told what happens.
+            known_end: of a config that need not run, because the work before it has shown how it
+                would end; None of all others.
+        """
         self.study, self.budget, self.watcher = study, budget, watcher
+        self._known_end = known_end
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
@@ -98,6 +114,8 @@ class Plan:
         """The next trial to run."""
         while self._waiting:
             trial = self.study.trials[self._waiting.pop(0)]
+            if self._ends_at_once(trial):
+                continue
             if trial.reports and not self._goes_on(trial):
                 self._prune(trial, Outcome(state=State.RUNNING))
                 continue
@@ -105,6 +123,8 @@ class Plan:
             return self._assignment(trial)
         if self._over or self._spent():
             return Turn.OVER
+        if self.budget.trials is not None and self.started() >= self.budget.trials:
+            return Turn.WAIT  # of those that run, one may be too large, and count no more
         return self._propose()
 
     def is_over(self) -> bool:
@@ -134,11 +154,7 @@ class Plan:
         if trial.state is not State.RUNNING:
             return
         self.study.end(number, outcome)
-        self._too_large = self._too_large + 1 if trial.state is State.INFEASIBLE else 0
-        if trial.state is State.COMPLETE and trial.best:
-            self._rungs.record_end(
-                trial.config.family, number, trial.reports[-1].epoch, trial.best.f1
-            )
+        self._record_end(trial)
         self._ended(trial)
 
     def died(self, number: int, reason: str) -> None:
@@ -154,12 +170,14 @@ class Plan:
         self.end(number, Outcome(state=State.FAILED, reason=died))
 
     def started(self) -> int:
-        """Trials that count against the budget."""
+        """Trials that count against the budget, unless one that runs proves too large."""
         return sum(trial.state in STARTED for trial in self.study.trials)
 
     def _spent(self) -> bool:
+        """Whether a budget is, whatever becomes of the trials that run."""
+        running = sum(trial.state is State.RUNNING for trial in self.study.trials)
         limits = (
-            ("trials", self.budget.trials, self.started()),
+            ("trials", self.budget.trials, self.started() - running),
             ("card hours", self.budget.card_hours, self.study.card_hours()),
             ("GPU hours", self.budget.gpu_hours, sum(t.gpu_hours for t in self.study.trials)),
             ("wall hours", self.budget.wall_hours, self._elapsed_hours()),
@@ -171,6 +189,18 @@ class Plan:
         return False
 
     def _propose(self) -> Assignment | Turn:
+        trial = self._start()
+        while trial is not None and self._ends_at_once(trial):
+            trial = self._start()
+        if trial is None:
+            return Turn.OVER
+        self.watcher.on_start(trial)
+        if self.budget.trials is None or self.started() < self.budget.trials:
+            self._ahead.begin(len(self.study.trials))
+        return self._assignment(trial)
+
+    def _start(self) -> Trial | None:
+        """A new trial; None where none can be found."""
         if self._too_large >= TOO_LARGE_IN_A_ROW:
             return self._give_up(
                 f"{self._too_large} trials in a row were too large for the card, though their "
@@ -188,7 +218,7 @@ class Plan:
             self.watcher.on_end(refused)
         if drawing.drawn is None:
             if drawing.exhausted:
-                return self._give_up("the space holds no config that was not tried")
+                return self._give_up(self._exhausted())
             return self._give_up(
                 f"{len(drawing.refused)} proposals in a row did not fit the card; the nearest one "
                 f"{self._nearest()}"
@@ -201,23 +231,36 @@ class Plan:
             footprint=drawing.footprint,
         )
         self._ahead.accept(drawing.drawn, trial)
-        self.watcher.on_start(trial)
-        if self.budget.trials is None or self.started() < self.budget.trials:
-            self._ahead.begin(len(self.study.trials))
-        return self._assignment(trial)
+        return trial
+
+    def _ends_at_once(self, trial: Trial) -> bool:
+        """Whether the trial's end was known before it ran."""
+        outcome = self._known_end(trial.config)
+        if outcome is not None:
+            self.end(trial.number, outcome)
+        return outcome is not None
 
     def _trial_seed(self) -> int:
         """Of the trial that is recorded next; the last part is its replicate."""
         return derive_seed(self._seed, "trial", len(self.study.trials), 0)
+
+    def _exhausted(self) -> str:
+        """Why there is nothing left to propose."""
+        states = [t.state for t in self.study.trials if t.role is not Role.CONTROL]
+        if not states or any(state is not State.INFEASIBLE for state in states):
+            return "the space holds no config that was not tried"
+        return (
+            f"no config of the space fits the card, and all {len(states)} were tried; the nearest "
+            f"one {self._nearest()}"
+        )
 
     def _nearest(self) -> str:
         refused = [t for t in self.study.trials if t.state is State.INFEASIBLE]
         nearest = min(refused, key=_excess_bytes)
         return nearest.outcome.reason if nearest.outcome else ""
 
-    def _give_up(self, why: str) -> Turn:
+    def _give_up(self, why: str) -> None:
         self._over, self.short = why, True
-        return Turn.OVER
 
     def _assignment(self, trial: Trial) -> Assignment:
         return Assignment(
@@ -232,10 +275,7 @@ class Plan:
         for report in trial.reports:
             best = max(r.f1 for r in trial.reports[: report.epoch])
             self._rungs.record(trial.config.family, trial.number, report.epoch, best)
-        if trial.state is State.COMPLETE and trial.best:
-            self._rungs.record_end(
-                trial.config.family, trial.number, trial.reports[-1].epoch, trial.best.f1
-            )
+        self._record_end(trial)
 
     def _tidy(self) -> None:
         """Remove the files of trials that had ended when a killed run came no further."""
@@ -251,6 +291,14 @@ class Plan:
         if trial.best:
             self._rungs.record(trial.config.family, trial.number, epoch, trial.best.f1)
 
+    def _record_end(self, trial: Trial) -> None:
+        """What the rungs keep of a trial that ended by itself."""
+        family, number = trial.config.family, trial.number
+        if trial.state is State.COMPLETE and trial.best:
+            self._rungs.record_end(family, number, trial.reports[-1].epoch, trial.best.f1)
+        elif trial.state in (State.INFEASIBLE, State.FAILED):
+            self._rungs.forget(family, number)  # it cannot win, so it must end no other one
+
     def _goes_on(self, trial: Trial) -> bool:
         return self._rungs.goes_on(trial.config.family, trial.number, trial.reports[-1].epoch)
 
@@ -261,6 +309,7 @@ class Plan:
         self._ended(trial)
 
     def _ended(self, trial: Trial) -> None:
+        self._too_large = self._too_large + 1 if trial.state is State.INFEASIBLE else 0
         self._ahead.settle(trial)
         remove_checkpoint(self.study.trial_folder(trial.number))
         self._keep_weights_of_the_best(trial)

@@ -55,6 +55,7 @@ class ProgressView:
             on_tick=self._on_tick,
             on_wait=self._on_wait,
             on_layout=lambda layout: self.say(f"now {where(layout)}"),
+            on_warning=lambda warning: self.say(f"warning: {warning}"),
         )
 
     def __enter__(self) -> "ProgressView":

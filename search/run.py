@@ -3,20 +3,20 @@
 Between `prepare`, which checks, and the command line, which shows.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import torch
 
-from ..spaces.configs import Config, Mode, backbone_label
-from ..spaces.record import Footprint
+from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
+from ..spaces.record import Footprint, Outcome, State
 from ..trainables.assignment import Materials, TrainingSettings
-from ..trainables.card.cap import Cap, cap_of
+from ..trainables.card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import BackboneError, load_backbone, load_config
+from ..trainables.models.backbones import load_backbone, load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
 from ..trainables.notes.features import encode_features, token_lengths
@@ -51,6 +51,29 @@ class Show:
     on_tick: Callable[[], None]
     on_wait: Callable[[str], None] = lambda _: None  # for what memory; "": no longer
     on_layout: Callable[[Layout], None] = lambda _: None  # nodes have joined or gone
+    on_warning: Callable[[str], None] = lambda _: None  # of what the search does without
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the encoding leaves to the trials."""
+
+    materials: Materials
+    footprint: Callable[[Config], Footprint | None]
+    too_large: Mapping[str, TooLargeError]  # backbones that could not be encoded with
+
+    def known_end(self, config: Config) -> Outcome | None:
+        """Of a head on the features of a backbone that could not make them."""
+        if not isinstance(config, HeadConfig) or config.mode is not Mode.FROZEN:
+            return None
+        error = self.too_large.get(config.backbone)
+        if error is None:
+            return None
+        return Outcome(
+            state=State.INFEASIBLE,
+            reason=f"{error} (encoding the notes with its backbone)",
+            excess_bytes=error.excess_bytes,
+        )
 
 
 def run_search(prepared: Prepared, show: Show) -> Plan:
@@ -58,7 +81,8 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
 
     Raises:
         SpaceError: the space's own function failed in the middle of the search.
-        BackboneError: encoding with it really takes more memory than there is.
+        BackboneError: a backbone's files have changed since they were checked.
+        ShortOfMemoryError: others left too little memory for the encoding.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
         LayoutError: the nodes cannot run what was asked for.
@@ -77,21 +101,26 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
             nodes = Nodes()
             if machine.gpus:
                 nodes.wait()  # the encoding on the same device would disturb the measurement
-            materials, footprint = _encode(prepared, show)
+            shared = _encode(prepared, show)
             layout = _lay_out(prepared, nodes.wait())
-            plan = _plan(prepared, footprint, show, elapsed_hours)
+            for warning in nodes.take_warnings():
+                show.on_warning(warning)
+            plan = _plan(prepared, shared, show, elapsed_hours)
             show.on_plan(plan, layout)
             try:
                 run_plan(
                     plan,
                     prepared.corpus,
-                    materials,
+                    shared.materials,
                     layout=layout,
                     nodes=nodes,
                     limit=request.slots,
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
-                        on_tick=show.on_tick, on_wait=show.on_wait, on_layout=show.on_layout
+                        on_tick=show.on_tick,
+                        on_wait=show.on_wait,
+                        on_layout=show.on_layout,
+                        on_warning=show.on_warning,
                     ),
                 )
             finally:
@@ -126,10 +155,7 @@ def _lay_out_more(prepared: Prepared, before: Layout, new: list[Node]) -> Layout
 
 
 def _plan(
-    prepared: Prepared,
-    footprint: Callable[[Config], Footprint | None],
-    show: Show,
-    elapsed_hours: Callable[[], float],
+    prepared: Prepared, shared: Shared, show: Show, elapsed_hours: Callable[[], float]
 ) -> Plan:
     settings, study = prepared.settings, prepared.study
     epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
@@ -145,18 +171,17 @@ def _plan(
     return Plan(
         study,
         proposer,
-        footprint,
+        shared.footprint,
         Rungs(epochs if settings.rungs and single else (), ETA),
         prepared.budget,
         seed=settings.seed,
         elapsed_hours=elapsed_hours,
         watcher=show.watcher,
+        known_end=shared.known_end,
     )
 
 
-def _encode(
-    prepared: Prepared, show: Show
-) -> tuple[Materials, Callable[[Config], Footprint | None]]:
+def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
     confidential = cache_dir(prepared.request.store)
@@ -189,6 +214,8 @@ def _encode(
             scratch_workload=scratch_workload,
         )
     modes, features, tokens = prepared.space.modes, {}, {}
+    too_large: dict[str, TooLargeError] = {}
+    cap = cap_of(device, card.limit_bytes if card else None)
     for name in settings.backbones:
         if modes != {Mode.FROZEN}:
             tokens[name] = encode_backbone_tokens(
@@ -198,16 +225,27 @@ def _encode(
             continue
         if footprinter and card and footprinter.encoding_peak_bytes(name) > card.limit_bytes:
             continue  # the frozen backbone itself does not fit: its heads are infeasible
-        with _under(cap_of(device, card.limit_bytes if card else None), name):
-            folder, made = encode_features(
+        encoded = _under(
+            cap,
+            name,
+            lambda name=name: encode_features(
                 corpus,
                 load_backbone(name, confidential),
                 confidential,
                 max_tokens=settings.max_tokens,
                 precision=prepared.precision,
                 device=device,
-                progress=lambda done, total, name=name: show.on_encoding(name, done, total),
+                progress=lambda done, total: show.on_encoding(name, done, total),
+            ),
+        )
+        if isinstance(encoded, TooLargeError):
+            too_large[name] = encoded
+            show.on_warning(
+                f"the notes cannot be encoded with {backbone_label(name)} ({encoded}): its heads "
+                "are infeasible while it is frozen, and the search goes on without them"
             )
+            continue
+        folder, made = encoded
         features[name] = folder
         show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
     if device.type == "cuda":
@@ -225,23 +263,30 @@ def _encode(
         tokens=tokens,
         limit_bytes=card.limit_bytes if card else None,
     )
-    return materials, footprinter or _no_footprint
+    return Shared(materials, footprinter or _no_footprint, too_large)
 
 
-@contextmanager
-def _under(cap: Cap, backbone: str) -> Iterator[None]:
-    """Hold the encoding to what the card leaves, as the trials are."""
+def _under(
+    cap: Cap, backbone: str, encode: Callable[[], tuple[Path, bool]]
+) -> tuple[Path, bool] | TooLargeError:
+    """Hold the encoding to what the card leaves, as the trials are.
+
+    Raises:
+        ShortOfMemoryError: the card leaves enough, and others hold it here.
+    """
     cap.begin()
     try:
-        yield
-    except (RuntimeError, MemoryError) as error:
+        return encode()
+    except Exception as error:
         memory = cap.judge(error)
         if memory is None:
             raise
-        raise BackboneError(
-            f"encoding the notes with the backbone {backbone_label(backbone)!r}: {memory}; search "
-            "without it, or under another --card"
-        ) from None
+    # Not in the handler: while it stands, its error keeps the encoder.
+    if isinstance(memory, ShortOfMemoryError):
+        raise ShortOfMemoryError(
+            f"encoding the notes with the backbone {backbone_label(backbone)!r}: {memory}"
+        )
+    return memory
 
 
 def _no_footprint(config: Config) -> Footprint | None:

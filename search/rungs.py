@@ -45,6 +45,11 @@ class Rungs:
             if rung > epoch:
                 self._scores[family, rung][trial] = score
 
+    def forget(self, family: str, trial: int) -> None:
+        """Judge nobody any more by a trial whose score does not count."""
+        for rung in self.epochs:
+            self._scores[family, rung].pop(trial, None)
+
     def goes_on(self, family: str, trial: int, epoch: int) -> bool:
         """Whether the trial is in the best one in `eta` of its family at this rung, ties included.
 

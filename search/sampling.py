@@ -31,6 +31,7 @@ from .fitting_tpe import FittingTPE
 from .study import OBJECTIVES, Trial
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "nsga2")
+LEARNS_WHAT_FITS = "tpe"
 UNCONDITIONAL_ONLY = {
     "gp": "models only the parameters that all branches share, and samples the rest at random",
     "cmaes": "models only numbers that every configuration has, and samples the rest at random",
@@ -249,9 +250,8 @@ class Proposer:
         The view has it as failed, which no sampler reads. A TPE that counts refusals keeps away
         from the border, where the best configs often are (decision 8).
         """
+        self._drop(proposal)
         if proposal.live is not None:
-            proposal.live.set_constraint(EXCESS_CONSTRAINT, footprint.excess_bytes / 2**20)
-            self._drop(proposal)
             self._learn(proposal, footprint)
 
     def settle(self, trial: Trial) -> None:

@@ -1,12 +1,16 @@
 """The wheel that a user installs, in an environment where the repository is out of sight."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -106,3 +110,24 @@ def test_every_module_is_imported_from_the_wheel_and_none_from_the_repository(
     places = ended.stdout.split()
     assert len(places) == len(modules)
     assert all(place.startswith(f"{environment}/lib") for place in places)
+
+
+def test_every_package_that_is_imported_is_one_that_the_project_asks_for():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked_for = {re.split(r"[<>=\[ ]", told)[0] for told in project["dependencies"]}
+    brought_by = packages_distributions()
+
+    others = imported() - {"headhunt", *sys.stdlib_module_names}
+    assert {name for name in others if asked_for.isdisjoint(brought_by.get(name, ()))} == set()
+
+
+def imported():
+    """The packages that the code imports by name, inside functions too."""
+    found = set()
+    for file in (f for folder in FOLDERS for f in (REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.split(".")[0])
+    return found

@@ -46,7 +46,11 @@ from .training.metrics import score
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An epoch's report, the trial's end, or both at once."""
+    """An epoch's report, the trial's end, or both at once.
+
+    With neither it is the last that is heard of the trial's process, which then ends: the outcome's
+    reason says why, and the trial is to be tried again.
+    """
 
     report: EpochReport | None
     outcome: Outcome  # its state is running while the trial goes on
@@ -72,8 +76,8 @@ def run_trial(
         cap: of this process; made from the materials' limit where none is given.
 
     Raises:
-        ShortOfMemoryError: the machine had less memory than the trial may take. Nothing is wrong
-            with the trial: its process shall end, and it be tried again.
+        ShortOfMemoryError: the machine had less memory than the trial may take; a step has said so.
+            Nothing is wrong with the trial: its process shall end, and it be tried again.
     """
     cap = cap or cap_of(device, materials.limit_bytes)
     cap.begin()
@@ -111,6 +115,7 @@ def run_trial(
         case TooLargeError():
             yield Step(None, ended(State.INFEASIBLE, str(memory), memory.excess_bytes))
         case ShortOfMemoryError():
+            yield Step(None, ended(State.RUNNING, str(memory)))
             raise memory
         case None:
             yield Step(None, ended(State.FAILED, why))

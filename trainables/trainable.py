@@ -24,6 +24,12 @@ from .worker import settle
 # Keys of Tune's config, and of its results.
 ASSIGNMENT, ENVIRONMENT = "assignment", "environment"
 STEP, HELD = "step", "held"
+# Set by tests whose Ray counts GPUs that nobody has: their trials train on the CPU, and hold none.
+PLAYED_GPUS = "HEADHUNT_PLAYED_GPUS"
+
+
+class NoGpuError(RuntimeError):
+    """The worker holds a share of a GPU, and CUDA sees none."""
 
 
 class HeadhuntTrainable(Trainable):
@@ -40,8 +46,10 @@ class HeadhuntTrainable(Trainable):
         os.environ.update(json.loads(config.get(ENVIRONMENT, "{}")))  # CUDA reads it as it starts
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         cpus = max(1, int(resources.get("CPU", 1)))
-        self._fraction = float(resources.get("GPU", 0.0))
-        has_gpu = self._fraction and ray.get_gpu_ids() and torch.cuda.is_available()
+        share = float(resources.get("GPU", 0.0))
+        has_gpu = bool(share and ray.get_gpu_ids() and torch.cuda.is_available())
+        self._lacks_gpu = bool(share) and not has_gpu and PLAYED_GPUS not in os.environ
+        self._fraction = share if has_gpu else 0.0
         self._device = torch.device("cuda" if has_gpu else "cpu")
         self._limits = settle(self._device, cpus)
         self._cap = cap_of(self._device, materials.limit_bytes)
@@ -69,6 +77,9 @@ class HeadhuntTrainable(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._steps: Iterator[Step] = iter(())  # lets go of the trial before
+        if self._lacks_gpu:
+            self._steps = _without_gpu()
+            return
         self._steps = run_trial(
             Assignment.from_json(config[ASSIGNMENT]),
             self._corpus,
@@ -77,6 +88,16 @@ class HeadhuntTrainable(Trainable):
             device_fraction=self._fraction,
             cap=self._cap,
         )
+
+
+def _without_gpu() -> Iterator[Step]:
+    """A trial that its worker cannot run: on a CPU its hours would be no GPU hours.
+
+    Another process may see the device again, so this one ends and the trial is tried again.
+    """
+    why = "it was given a share of a GPU of its node, and CUDA sees no GPU there"
+    yield Step(None, Outcome(state=State.RUNNING, reason=why))
+    raise NoGpuError(why)
 
 
 def step_to_json(step: Step) -> str:

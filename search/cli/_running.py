@@ -27,6 +27,7 @@ def run_and_exit(
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
         from ..executor.ray import EngineError
         from ..launch import LaunchError, prepare
@@ -54,6 +55,8 @@ def run_and_exit(
             _refuse(problem.problems)
     for finding in prepared.corpus.findings:
         typer.echo(f"note: {finding}", err=True)
+    for warning in prepared.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     where = "" if store == DEFAULT_STORE else f" --store {store}"
     again = f"headhunt search {notes} --study {study}{where} --resume"
     view = ProgressView()
@@ -64,6 +67,11 @@ def run_and_exit(
         _refuse([str(problem)])
     except (EngineError, LayoutError) as problem:
         _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])
+    except ShortOfMemoryError as problem:
+        typer.echo(
+            f"error: {problem}; wait until it is free, then continue with `{again}`", err=True
+        )
+        raise typer.Exit(SHORT) from None
     except OSError as problem:  # a full disk, a store that can no longer be written
         typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None

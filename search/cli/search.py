@@ -38,7 +38,11 @@ def search(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="tpe | random | gp | cmaes | nsga2 (default: tpe)", show_default=False),
+        typer.Option(
+            help="tpe | random | gp | cmaes | nsga2; tpe alone learns what fits the card "
+            "(default: tpe)",
+            show_default=False,
+        ),
     ] = None,
     trials: Annotated[
         int | None,

@@ -31,7 +31,7 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -59,6 +59,7 @@ KNOCK_SECONDS = 10.0
 NODES_SECONDS = 3.0  # between two looks at which nodes there are
 SURVEY_SECONDS = 120.0  # a cold machine imports PyTorch twice for it
 LOOK_SECONDS = 5.0  # after which a node that does not answer has not
+RENEW_SECONDS = 30.0  # between two lookouts of a node whose devices fail
 BUNDLE, NODE = "bundle", "node"  # keys of Tune's config
 NODE_LABEL = "ray.io/node-id"
 
@@ -151,14 +152,19 @@ class _Lookout:
 class Nodes:
     """The nodes of the running engine, and a lookout on each that has GPUs.
 
-    Lookouts come up in the background; a node without GPUs needs none.
+    Lookouts come up in the background; a node without GPUs needs none. One that is dead, or whose
+    CUDA has failed for good, is replaced.
     """
 
     def __init__(self, looks: Callable[[str], Looks] = lambda _: CudaLooks()) -> None:
         self._looks = looks
         self._lookouts: dict[str, Any] = {}
+        self._begun_at: dict[str, float] = {}  # of each lookout
         self._surveys: dict[str, Any] = {}  # futures
+        self._late: dict[str, tuple[Any, float]] = {}  # looks that have not come back, since when
         self._alive: dict[str, dict[str, Any]] = {}
+        self._without: dict[str, str] = {}  # nodes that are left out, and why
+        self._warnings: list[str] = []
         self.refresh()
 
     def refresh(self) -> set[str]:
@@ -166,49 +172,71 @@ class Nodes:
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         lost = self._alive.keys() - alive.keys()
         for node in lost:
-            self._lookouts.pop(node, None)
-            self._surveys.pop(node, None)
+            for known in (self._lookouts, self._surveys, self._late, self._without):
+                known.pop(node, None)
         for node in alive.keys() - self._alive.keys():
             if alive[node]["Resources"].get("GPU"):
-                actor: Any = ray.remote(num_cpus=0, num_gpus=0, max_restarts=2)(_Lookout)
-                lookout = actor.options(
-                    scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-                    # It holds no GPU, and must see those of the node all the same.
-                    runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
-                ).remote(self._looks)
-                self._lookouts[node], self._surveys[node] = lookout, lookout.survey.remote()
+                self._watch(node)
+                self._surveys[node] = self._lookouts[node].survey.remote()
         self._alive = alive
         return lost
 
     def wait(self) -> list[Node]:
-        """All nodes, when each has been surveyed; one that does not answer is left out.
+        """All nodes, when each has been surveyed; one that does not answer is left out till then.
 
         Raises:
-            EngineError: a node's devices could not be looked at.
+            EngineError: there are nodes with GPUs, and none of them could be surveyed.
         """
-        try:
-            ray.get(list(self._surveys.values()), timeout=SURVEY_SECONDS)
-        except RayTaskError as error:
-            # PyTorch's words about a device: no note has come near it.
-            raise EngineError(
-                f"the GPUs of a node could not be looked at: {error.cause}"
-            ) from error
-        except RayError:
-            pass
-        return self.known()
+        futures = list(self._surveys.values())
+        if futures:
+            ray.wait(futures, num_returns=len(futures), timeout=SURVEY_SECONDS)
+        known = self.known()
+        for node in self._surveys.keys() - {node.id for node in known}:
+            self._leave_out(node, f"it has not answered in {SURVEY_SECONDS:.0f} s")
+        if futures and self._surveys.keys() <= self._without.keys():
+            raise EngineError("; ".join(self._without.values()))
+        return known
 
     def known(self) -> list[Node]:
         """The nodes that are surveyed, now."""
-        return [self._node(node) for node in self._alive if self._is_surveyed(node)]
+        found = []
+        for node in self._alive:
+            if not self._is_surveyed(node):
+                continue
+            try:
+                found.append(self._node(node))
+                self._without.pop(node, None)
+            except RayTaskError as error:  # PyTorch's words about a device: no note came near it
+                self._leave_out(node, str(error.cause).partition("\n")[0])
+            except RayError as error:
+                self._leave_out(node, type(error).__name__)
+        return found
+
+    def take_warnings(self) -> list[str]:
+        """What the user was not told yet."""
+        taken, self._warnings = self._warnings, []
+        return taken
 
     def free_bytes(self, node: str) -> tuple[int, ...] | None:
-        """Free on each device of a node; None if it does not answer."""
+        """Free on each device of a node; None if it does not answer now."""
         if node not in self._lookouts:
             return None
+        if node in self._late:  # to ask again before it is back would only take time
+            look, since = self._late[node]
+            if not _is_ready(look):
+                if time.monotonic() - since > SURVEY_SECONDS:
+                    self._replace(node)
+                return None
+            del self._late[node]
+        look = self._lookouts[node].free_bytes.remote()
         try:
-            return ray.get(self._lookouts[node].free_bytes.remote(), timeout=LOOK_SECONDS)
+            return ray.get(look, timeout=LOOK_SECONDS)
+        except GetTimeoutError:
+            self._late[node] = look, time.monotonic()
         except RayError:
-            return None
+            if time.monotonic() - self._begun_at[node] > RENEW_SECONDS:
+                self._replace(node)
+        return None
 
     def close(self) -> None:
         """Send the lookouts home."""
@@ -216,21 +244,37 @@ class Nodes:
             ray.kill(lookout)
         self._lookouts.clear()
 
+    def _watch(self, node: str) -> None:
+        """Begin a lookout there."""
+        actor: Any = ray.remote(num_cpus=0, num_gpus=0)(_Lookout)
+        self._begun_at[node] = time.monotonic()
+        self._lookouts[node] = actor.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            # It holds no GPU, and must see those of the node all the same.
+            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
+        ).remote(self._looks)
+
+    def _replace(self, node: str) -> None:
+        ray.kill(self._lookouts[node])
+        self._late.pop(node, None)
+        self._watch(node)
+
+    def _leave_out(self, node: str, why: str) -> None:
+        """Say so, once."""
+        if node not in self._without:
+            host = self._alive[node]["NodeManagerHostname"]
+            self._without[node] = f"the GPUs of {host} could not be looked at: {why}"
+            self._warnings.append(f"{self._without[node]}; the search goes on without {host}")
+
     def _is_surveyed(self, node: str) -> bool:
-        if node not in self._surveys:
-            return True
-        ready, _ = ray.wait([self._surveys[node]], timeout=0)
-        return bool(ready)
+        return node not in self._surveys or _is_ready(self._surveys[node])
 
     def _node(self, node: str) -> Node:
         found = self._alive[node]
         resources = found["Resources"]
         survey = Survey()
         if node in self._surveys:
-            try:
-                found_there: Any = ray.get(self._surveys[node])
-            except RayError:
-                return Node(node, found["NodeManagerHostname"], 0.0)
+            found_there: Any = ray.get(self._surveys[node])
             # Ray was told how many; what it was told of and CUDA does not see, nobody can use.
             devices = found_there.devices[: int(resources["GPU"])]
             survey = replace(found_there, devices=devices)
@@ -242,6 +286,11 @@ class Nodes:
             survey=survey,
             driver_bytes=_driver_bytes(survey) if here and survey.devices else 0,
         )
+
+
+def _is_ready(future: Any) -> bool:
+    ready, _ = ray.wait([future], timeout=0)
+    return bool(ready)
 
 
 def _driver_bytes(survey: Survey) -> int:
@@ -260,6 +309,7 @@ class Hooks:
     on_tick: Callable[[], None] = lambda: None  # ten times a second; may raise to end the search
     on_wait: Callable[[str], None] = lambda _: None  # for what memory; "": no longer
     on_layout: Callable[[Layout], None] = lambda _: None  # a node has joined or gone
+    on_warning: Callable[[str], None] = lambda _: None  # of a node that cannot be used
 
 
 def run_plan(
@@ -385,6 +435,7 @@ class _Bridge(_StaysHere):
         self.error: BaseException | None = None
         self.numbers: dict[str, int] = {}  # Tune's trial id -> the plan's number
         self.ended: set[str] = set()
+        self.last_words: dict[str, str] = {}  # of processes that said why they end
 
     def fail(self, error: BaseException) -> None:
         self.error = self.error or error
@@ -435,8 +486,10 @@ class _PlanSearcher(_StaysHere, Searcher):
         """A trial has left its slot; if its process died, only this tells."""
         del result
         self._bridge.slots.give_back(trial_id)
+        said = self._bridge.last_words.pop(trial_id, "")
         if error:
-            self._bridge.died(trial_id, "it was killed, or the machine ran out of memory")
+            killed = "it was killed, or the machine ran out of memory"
+            self._bridge.died(trial_id, said or killed)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the truth."""
@@ -489,6 +542,8 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
             bridge.ended.add(trial.trial_id)
             bridge.plan.end(number, step.outcome)
             return TrialScheduler.STOP
+        if step.report is None:
+            bridge.last_words[trial.trial_id] = step.outcome.reason
         if goes_on:
             return TrialScheduler.CONTINUE
         bridge.ended.add(trial.trial_id)
@@ -565,5 +620,7 @@ class _Tick(_StaysHere, tune.Callback):
             for part in self._lay_out(new).nodes:
                 slots.add(part)
                 changed = True
+        for warning in self._nodes.take_warnings():
+            self._hooks.on_warning(warning)
         if changed:
             self._hooks.on_layout(slots.layout)

@@ -4,7 +4,6 @@
 matrix library, another setting of the allocator, trials side by side) runs in processes of its own.
 """
 
-import importlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from headhunt.trainables.card.calibration import board_watts, calibrate, real_ca
 from headhunt.trainables.card.cap import CudaFunctions, DeviceFunctions
 from headhunt.trainables.card.cards import MIB, Card
 from headhunt.trainables.card.meter import EnergyMeter, energy_meter
+from headhunt.trainables.card.nvml import driver_version
 
 from .processes import Workers, apart, open_workers
 
@@ -115,13 +115,13 @@ def gpu_machine() -> Machine:
 def gpu_facts(device: torch.device) -> list[tuple[str, str]]:
     """What it is, and the versions that ran."""
     found: Any = torch.cuda.get_device_properties(device)
-    watts = board_watts()
+    watts = board_watts(found)
     return [
         ("device", found.name),
         ("memory", f"{found.total_memory / MIB:,.0f} MiB"),
         ("compute capability", f"{found.major}.{found.minor}"),
         ("multiprocessors", str(found.multi_processor_count)),
-        ("driver", driver() or "NVML does not tell"),
+        ("driver", driver_version() or "NVML does not tell"),
         ("power limit", f"{watts:.0f} W" if watts else "NVML does not tell"),
         ("CUDA of torch", str(torch.version.cuda)),
         ("Python", platform.python_version()),
@@ -135,17 +135,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def driver() -> str | None:
-    """Its version by NVML; None where it does not tell."""
-    try:
-        nvml: Any = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        told = nvml.nvmlSystemGetDriverVersion()
-    except Exception:  # no library, no driver, or hidden in a container: all the same here
-        return None
-    return told.decode() if isinstance(told, bytes) else str(told)
 
 
 def gpu_context(functions: DeviceFunctions) -> Context:

@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on one machine, with devices that only a stand-in sees."""
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from headhunt.search.run import Show, run_search
 from headhunt.search.settings import Request
 from headhunt.spaces.record import State
 from headhunt.trainables.card.cards import CARDS, MIB
+from headhunt.trainables.trainable import PLAYED_GPUS
 
 from .toys import write_notes
 
@@ -105,6 +107,8 @@ class Seen:
 @contextlib.contextmanager
 def cluster_of(*cpus: int, gpus: int):
     """A cluster with a head that runs nothing, and a node for each of `cpus`."""
+    # Workers have the environment of the process that starts their node.
+    os.environ[PLAYED_GPUS] = "1"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
     try:
         for count in cpus:
@@ -113,6 +117,7 @@ def cluster_of(*cpus: int, gpus: int):
         yield cluster
     finally:
         cluster.shutdown()
+        del os.environ[PLAYED_GPUS]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headhunt.search import launch
 from headhunt.search.launch import LaunchError, prepare
 from headhunt.search.plan import Budget
 from headhunt.search.sampling import SpaceError
@@ -13,6 +14,7 @@ from headhunt.search.settings import Request, Settings
 from headhunt.search.space_files import load_space
 from headhunt.search.study import Study
 from headhunt.spaces.catalogue import SPACES
+from headhunt.trainables.card.cards import CARDS
 
 from ..trainables.backbone_dirs import edit_json, make_backbone
 from .toys import write_notes
@@ -199,6 +201,33 @@ def test_a_directory_that_is_no_backbone_is_refused(request_of, tmp_path):
     assert "backbone" in found
 
 
+@pytest.mark.parametrize(
+    ("sampler", "card", "warned"),
+    [
+        ("nsga2", "p620", True),
+        ("random", "p620", True),
+        ("tpe", "p620", False),
+        ("nsga2", "none", False),
+    ],
+)
+def test_a_sampler_that_does_not_learn_what_fits_is_told_of(made, sampler, card, warned):
+    warnings = made(sampler=sampler, card=card).warnings
+
+    assert len(warnings) == warned
+    assert all(f"{sampler!r} does not learn what fits the card" in said for said in warnings)
+
+
+def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(launch, "load_backbone", fail)
+
+    (found,) = problems(request_of(space="heads", backbones=(str(encoder),)))
+
+    assert found.startswith("this machine has not the memory to load the backbone ")
+
+
 @pytest.mark.parametrize("hours", [1.0, 1e-3])
 def test_card_hours_without_a_card_are_refused(request_of, hours):
     assert problems(request_of(card="none", budget=Budget(card_hours=hours))) == (
@@ -292,6 +321,19 @@ def test_a_resume_refuses_a_backbone_whose_files_changed(made, request_of, tmp_p
     (found,) = problems(request_of(resume=True))
 
     assert found.startswith("the files of a backbone changed since")
+
+
+def test_a_resume_takes_a_card_whose_numbers_are_only_better_explained(
+    made, request_of, monkeypatch
+):
+    made()
+    p620 = replace(CARDS["p620"], source="somewhere else")
+    monkeypatch.setitem(CARDS, "p620", p620)
+
+    again = prepare(request_of(resume=True))
+    again.study.close()
+
+    assert again.card == p620
 
 
 def test_a_resume_refuses_a_card_file_that_changed(made, request_of, tmp_path):

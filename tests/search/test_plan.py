@@ -22,6 +22,7 @@ from headhunt.search.study import Study
 from headhunt.spaces.catalogue import CONTROLS, Space
 from headhunt.spaces.configs import BaselineConfig, config_hash
 from headhunt.spaces.record import STARTED, Outcome, Role, State
+from headhunt.trainables.assignment import Assignment
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
 
 from .inline import DIES, DIVERGES, TOO_LARGE, play
@@ -52,6 +53,7 @@ class Lab:
         objective=("f1",),
         elapsed_hours=lambda: 0.0,
         watcher=None,
+        known_end=lambda _: None,
         resume=False,
         seed=0,
         **budget,
@@ -78,6 +80,7 @@ class Lab:
             seed=seed,
             elapsed_hours=elapsed_hours,
             watcher=watcher or Watcher(),
+            known_end=known_end,
         )
         return self.plan
 
@@ -121,6 +124,10 @@ def fits_half(config):
     return footprint(excess_mib=10 if int(config_hash(config), 16) % 2 else -10)
 
 
+def fits_all(config):
+    return None if isinstance(config, BaselineConfig) else footprint()
+
+
 def test_the_controls_run_first(lab):
     played = play(lab.plans(trials=5), curve)
 
@@ -148,6 +155,74 @@ def test_a_budget_of_trials_is_met_exactly(lab, slots):
     assert played.most_at_once == min(slots, 9)
     assert (plan.over, plan.short) == ("the budget of 9 trials is spent", False)
     assert all(t.outcome for t in lab.trials)
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_trials_that_prove_too_large_at_the_end_of_a_budget_are_replaced(lab, slots):
+    too_large = iter([False, False, False, True, True])
+    known = {}
+
+    def drawn(config):
+        if config not in known:
+            known[config] = [0.5, TOO_LARGE] if next(too_large, False) else [0.5]
+        return known[config]
+
+    plan = lab.plans(NUMBERS, trials=4, footprint=lambda _: footprint(), rungs=())
+
+    play(plan, drawn, slots=slots)
+
+    assert lab.states.count(State.COMPLETE) == 4
+    assert lab.states.count(State.INFEASIBLE) == 2
+    assert (plan.over, plan.short) == ("the budget of 4 trials is spent", False)
+
+
+def test_a_slot_waits_while_running_trials_may_use_up_the_budget(lab):
+    plan = lab.plans(NUMBERS, trials=2, footprint=lambda _: footprint())
+    first, second = plan.next(), plan.next()
+    assert isinstance(first, Assignment)
+    assert isinstance(second, Assignment)
+
+    assert plan.next() is Turn.WAIT
+    assert not plan.is_over()
+    assert plan.over == ""
+    plan.end(first.number, Outcome(state=State.INFEASIBLE, excess_bytes=1))
+    third = plan.next()
+    assert isinstance(third, Assignment)
+    assert plan.next() is Turn.WAIT
+    for running in (second, third):
+        plan.end(running.number, Outcome(state=State.COMPLETE))
+    assert plan.is_over()
+    assert plan.next() is Turn.OVER
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_config_whose_end_is_known_is_recorded_and_never_started(lab, resume):
+    def known_end(config):
+        if isinstance(config, BaselineConfig) or config.model != "moe":
+            return None
+        return Outcome(state=State.INFEASIBLE, reason="measured: needs more", excess_bytes=7)
+
+    started = []
+    watcher = Watcher(on_start=lambda trial: started.append(trial.config.model))
+    if resume:  # one was running when it was not known yet
+        plan = lab.plans(FAMILIES, trials=8, footprint=fits_all)
+        while "moe" not in [t.config.model for t in lab.trials]:
+            plan.next()
+        lab.leave()
+    plan = lab.plans(
+        FAMILIES, trials=8, footprint=fits_all, watcher=watcher, known_end=known_end, resume=resume
+    )
+
+    play(plan, curve, slots=2)
+
+    ends = [t.outcome for t in lab.trials if t.config.model == "moe"]
+    assert ends
+    assert {(end.state, end.reason, end.excess_bytes) for end in ends} == {
+        (State.INFEASIBLE, "measured: needs more", 7)
+    }
+    assert "moe" not in started
+    assert plan.over == "the budget of 8 trials is spent"
+    assert sum(t.state in STARTED for t in lab.trials) == 8
 
 
 def test_infeasible_trials_do_not_count_and_never_start(lab):
@@ -251,6 +326,41 @@ def test_a_model_that_is_wrong_about_the_memory_does_not_search_for_ever(lab):
     )
 
 
+def test_a_trial_that_was_pruned_has_run_and_ends_the_row_of_those_that_were_too_large(lab):
+    heights = {}
+
+    def drawn(config):
+        place = heights.setdefault(config, len(heights))
+        return [TOO_LARGE] if place % TOO_LARGE_IN_A_ROW else [1 - place / 1000] * EPOCHS
+
+    plan = lab.plans(NUMBERS, trials=4, footprint=lambda _: footprint())
+
+    play(plan, drawn)
+
+    assert lab.states.count(State.PRUNED) == 3
+    assert plan.over == "the budget of 4 trials is spent"
+
+
+def test_a_small_space_of_which_nothing_fits_ends_with_the_nearest_config(lab):
+    excess = itertools.count(30)
+    space = Space("eighteen", EIGHTEEN.suggest)  # with controls, which fit everywhere
+
+    def need(config):
+        if isinstance(config, BaselineConfig):
+            return None
+        return footprint(excess_mib=next(excess))
+
+    plan = lab.plans(space, trials=40, footprint=need)
+
+    play(plan, curve)
+
+    assert plan.short
+    assert plan.over == (
+        "no config of the space fits the card, and all 18 were tried; the nearest one needs "
+        "1778 MiB, 30 MiB more than the 1748 MiB that the card leaves"
+    )
+
+
 def test_a_space_that_is_exhausted_ends_short_with_every_config_tried_once(lab):
     plan = lab.plans(EIGHTEEN, trials=40)
 
@@ -275,6 +385,35 @@ def test_a_pruned_trial_stops_at_a_rung_with_its_curve_and_the_reason(lab):
     pruned = lab.trials[2]
     assert pruned.outcome.reason == "not among the best of its family at epoch 1"
     assert [r.f1 for r in pruned.reports] == [0.1]
+
+
+@pytest.mark.parametrize("end", [TOO_LARGE, DIVERGES])
+@pytest.mark.parametrize("resume", [False, True])
+def test_trials_whose_score_does_not_count_end_no_other_one_at_a_rung(lab, end, resume):
+    curves = iter([[0.9, end]] * 4 + [[0.5] * EPOCHS])
+    known = {}
+
+    def drawn(config):
+        if config not in known:
+            known[config] = next(curves)
+        return known[config]
+
+    trials = 1 if end == TOO_LARGE else 5
+    plan = lab.plans(NUMBERS, trials=trials, footprint=lambda _: footprint())
+    if resume:
+
+        def stop():
+            if len(lab.trials) == 5:
+                raise Killed
+
+        with suppress(Killed):
+            play(plan, drawn, on_epoch=stop)
+        lab.leave()
+        plan = lab.plans(NUMBERS, trials=trials, footprint=lambda _: footprint(), resume=True)
+
+    play(plan, drawn)
+
+    assert lab.states[-1] is State.COMPLETE
 
 
 def test_rungs_prune_within_a_family_only(lab):
@@ -446,7 +585,7 @@ def test_a_trial_killed_between_its_report_and_its_pruning_is_judged_again(lab):
     turn = plan.next()
 
     assert turn.number == 0
-    assert plan.next() is Turn.OVER
+    assert plan.next() is Turn.WAIT
     assert lab.states == [State.RUNNING, State.PRUNED, State.PRUNED]
 
 

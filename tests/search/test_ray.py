@@ -4,6 +4,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +25,7 @@ from headhunt.search.study import Study
 from headhunt.spaces.catalogue import CONTROLS
 from headhunt.spaces.heads import HEADS
 from headhunt.spaces.record import Footprint, Role, State
-from headhunt.trainables.models.backbones import BackboneError
+from headhunt.trainables.card.cap import TooLargeError
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
 
 from ..trainables.backbone_dirs import make_backbone
@@ -264,6 +266,30 @@ def test_a_trial_measured_over_the_card_is_infeasible_on_a_worker_that_trains_th
     assert found["measured_peak_mib"].iloc[[3, 5]].lt(65).all()
 
 
+def test_two_slots_meet_the_budget_though_trials_prove_too_large_to_the_end(
+    lab, search, monkeypatch
+):
+    (lab / "card.toml").write_text(TINY_CARD.replace("400_000_000", f"{300_000_000 + 65 * 2**20}"))
+    monkeypatch.setattr(Footprint, "excess_bytes", property(lambda _: -1))
+    ticks = []
+
+    plan, _ = search(
+        space=f"{lab}/mine.py:widths",
+        card=f"{lab}/card.toml",
+        budget=Budget(trials=5),
+        rungs=False,
+        on_tick=lambda _: ticks.append(time.monotonic()),
+    )
+
+    states = [t.state for t in plan.study.trials]
+    assert states.count(State.COMPLETE) == 5
+    assert State.INFEASIBLE in states
+    assert plan.over == "the budget of 5 trials is spent"
+    assert len(ticks) < 10 * len(states) + 15 * (
+        ticks[-1] - ticks[0]
+    )  # it waits, and does not spin
+
+
 @pytest.mark.proof  # three workers start: 40 s on a busy machine
 def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails(lab, search):
     plan, _ = search(space=f"{lab}/mine.py:vast", budget=Budget(trials=3), slots=1)
@@ -272,7 +298,8 @@ def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails
     assert trial.state is State.FAILED  # not infeasible: without a card nothing is
     assert trial.outcome
     assert trial.outcome.reason == (
-        f"its process died {MOST_DEATHS} times: it was killed, or the machine ran out of memory"
+        f"its process died {MOST_DEATHS} times: out of memory on this machine, and not for the "
+        "trial's sake alone"
     )
 
 
@@ -349,24 +376,80 @@ def test_a_second_study_of_the_same_notes_finds_them_encoded(lab, encoder):
     assert [e.made for e in encoded] == [True, False]
 
 
-def test_an_encoding_that_the_card_cannot_hold_is_told_with_the_backbone_and_no_note(
-    lab, encoder, monkeypatch
-):
+@pytest.fixture
+def refused_encoding(monkeypatch):
+    """The encoding asks for more memory than any card has."""
+
     def refuse(*_, **__):
         torch.empty(10**15, dtype=torch.uint8)
 
     monkeypatch.setattr(run, "encode_features", refuse)
+
+
+@pytest.mark.parametrize("card", ["p620", "none"])
+def test_a_backbone_too_large_to_encode_with_costs_its_heads_alone(
+    lab, search, encoder, card, monkeypatch
+):
+    refused = TooLargeError(2 * 10**9, 10**9, "the card leaves")
+    monkeypatch.setattr(run, "_under", lambda *_: refused)
+
+    plan, encoded = search(space="all", backbones=(encoder,), budget=Budget(trials=5), card=card)
+
+    assert (encoded, plan.short) == ([], False)
+    heads = [t for t in plan.study.trials if t.config.model in HEADS]
+    others = [t for t in plan.study.trials if t.config.model not in HEADS]
+    assert {t.state for t in heads} == {State.INFEASIBLE}
+    assert {t.state for t in others} <= {State.COMPLETE, State.PRUNED}
+    assert {t.outcome.excess_bytes for t in heads if t.outcome} == {10**9}
+    found = frame(lab)
+    heads_of = found[found["state"] == "infeasible"]
+    assert set(heads_of["reason"]) == {
+        "measured: needs 1907 MiB, 954 MiB more than the 954 MiB that the card leaves (encoding "
+        "the notes with its backbone)"
+    }
+    assert heads_of["measured_excess_mib"].eq(10**9 / 2**20).all()
+
+
+def test_an_encoding_that_the_card_cannot_hold_is_told_once_with_the_backbone_and_no_note(
+    lab, encoder, refused_encoding
+):
     settings = {"space": "heads", "backbones": (encoder,), "card": "p620", "max_tokens": 32}
     prepared = prepare(
         Request(notes=lab / "notes.csv", study="lab", store=lab / "store", given=settings)
     )
+    said = []
 
-    with pytest.raises(
-        BackboneError, match=r"encoding .* MiB more than the 1748 MiB that the card"
-    ):
-        run._encode(prepared, silent([], [], lambda _: None))
-
+    shared = run._encode(prepared, replace(silent([], [], lambda _: None), on_warning=said.append))
     prepared.study.close()
+
+    assert shared.materials.features == {}
+    assert shared.too_large[encoder].excess_bytes > 10**14
+    (warning,) = said
+    assert re.match(
+        r"the notes cannot be encoded with .* MiB more than the 1748 MiB that the card leaves\)",
+        warning,
+    )
+
+
+def test_an_encoding_for_which_others_left_no_memory_can_be_waited_for(
+    lab, shared_ray, encoder, monkeypatch
+):
+    def refuse(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(run, "encode_features", refuse)
+
+    result = invoke(
+        [
+            *command(lab, trials=3)[:6],
+            *("--space", "heads", "--backbone", encoder, "--max-tokens", "32"),
+        ]
+    )
+
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: encoding the notes with the backbone ")
+    assert "wait until it is free, then continue with `headhunt search" in last
 
 
 @pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 3, 9)), (("f1", "card-hours"), ())])
@@ -376,7 +459,8 @@ def test_two_objectives_have_no_rungs_and_one_has(lab, objective, rungs):
         Request(notes=lab / "notes.csv", study="lab", store=lab / "store", given=settings)
     )
 
-    plan = run._plan(prepared, lambda _: None, silent([], [], lambda _: None), lambda: 0.0)
+    shared = run._encode(prepared, silent([], [], lambda _: None))
+    plan = run._plan(prepared, shared, silent([], [], lambda _: None), lambda: 0.0)
 
     assert plan._rungs.epochs == rungs
     plan.close()

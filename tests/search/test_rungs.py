@@ -109,3 +109,17 @@ def test_a_score_recorded_again_takes_the_place_of_the_first():
 
     assert rungs.goes_on("family", 1, 1)
     assert not rungs.goes_on("family", 0, 1)
+
+
+def test_a_trial_that_is_forgotten_ends_nobody():
+    rungs = Rungs((1, 3), 3)
+    for trial, score in enumerate((0.9, 0.8, 0.7, 0.5)):
+        rungs.record("family", trial, 1, score)
+    rungs.record_end("family", 0, 1, 0.9)
+    rungs.record("family", 3, 3, 0.5)
+
+    for trial in range(3):
+        rungs.forget("family", trial)
+
+    assert rungs.goes_on("family", 3, 1)
+    assert rungs.goes_on("family", 3, 3)

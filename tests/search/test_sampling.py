@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -287,11 +288,12 @@ def test_only_complete_and_pruned_trials_have_a_value_in_the_view():
         assert by_state[state].intermediate_values == {}
 
 
-def test_an_infeasible_trial_is_in_the_view_by_its_excess():
+def test_an_infeasible_trial_is_failed_in_the_view_and_known_by_its_excess():
     searched = Searched(NUMBERS, "random")
     searched.run(state=State.INFEASIBLE)
 
-    assert list(searched.view[0].constraints.values()) == [10.0]
+    assert (searched.view[0].state, searched.view[0].constraints) == (TrialState.FAIL, {})
+    assert list(searched.proposer._fits._known.values()) == [math.log(1758 / 1748)]
 
 
 def test_a_restored_view_says_of_each_trial_what_the_first_one_said():

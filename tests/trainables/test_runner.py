@@ -249,10 +249,14 @@ def test_a_machine_without_memory_ends_the_process_and_quotes_no_note(
         raise MemoryError(CANARY)
 
     monkeypatch.setattr(runner, "train", crash)
+    steps = start(HEAD, small_corpus, replace(materials, limit_bytes=limit_bytes))
 
+    told = next(steps)
     with pytest.raises(ShortOfMemoryError) as caught:
-        run(HEAD, small_corpus, replace(materials, limit_bytes=limit_bytes))
+        next(steps)
 
+    assert (told.report, told.outcome.state) == (None, State.RUNNING)
+    assert told.outcome.reason == str(caught.value)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 

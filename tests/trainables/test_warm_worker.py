@@ -4,16 +4,26 @@ The device is played (`played_device`); the worker, the runner and the training 
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from headhunt.spaces.configs import Optimisation, ScratchConfig
 from headhunt.spaces.record import State
+from headhunt.trainables import trainable
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.card.cap import Cap, ShortOfMemoryError
 from headhunt.trainables.card.cards import MIB
 from headhunt.trainables.notes.cache import cache_dir
-from headhunt.trainables.trainable import ASSIGNMENT, STEP, HeadhuntTrainable, step_from_json
+from headhunt.trainables.trainable import (
+    ASSIGNMENT,
+    PLAYED_GPUS,
+    STEP,
+    HeadhuntTrainable,
+    NoGpuError,
+    step_from_json,
+)
 
 from .played_device import PlayedDevice
 
@@ -124,3 +134,43 @@ def test_without_a_card_the_device_itself_is_the_limit(small_corpus, materials):
 
     assert end.outcome.state is State.INFEASIBLE
     assert end.outcome.reason.endswith("that the device had free")
+
+
+# --- a share of a GPU ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(small_corpus, materials, monkeypatch):
+    """Makes the real worker with a share of a GPU, which only Ray has seen."""
+    resources = SimpleNamespace(required_resources={"CPU": 1.0, "GPU": 0.25})
+    monkeypatch.setattr(HeadhuntTrainable, "trial_resources", resources)
+    monkeypatch.setattr(trainable.ray, "get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def make():
+        worker = HeadhuntTrainable.__new__(HeadhuntTrainable)
+        without_card = replace(materials, limit_bytes=None)
+        worker.setup(config_of(SMALL, 0), corpus=small_corpus, materials=without_card)
+        return worker
+
+    return make
+
+
+def test_a_worker_whose_gpu_cuda_does_not_see_says_so_and_trains_nothing(worker):
+    begun = worker()
+
+    told = step_from_json(begun.step()[STEP])
+
+    assert (told.report, told.outcome.state) == (None, State.RUNNING)
+    assert told.outcome.reason.endswith("and CUDA sees no GPU there")
+    with pytest.raises(NoGpuError, match="CUDA sees no GPU there"):
+        begun.step()
+
+
+def test_a_played_gpu_is_no_gpu_in_the_record(worker, monkeypatch):
+    monkeypatch.setenv(PLAYED_GPUS, "1")
+
+    told = step_from_json(worker().step()[STEP])
+
+    assert told.report
+    assert (told.outcome.device, told.outcome.device_fraction) == ("cpu", 0.0)

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from ...spaces.configs import Optimisation
 from ..training.optimisers import make_optimiser, update
-from .cards import CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
+from .cards import ALLOWANCE, CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
+from .nvml import board
 from .trace import count_launches
 
 RUN_SECONDS = 0.25  # of each micro-benchmark
@@ -59,7 +60,7 @@ def real_card() -> Card:
     memory_clock = getattr(found, "memory_clock_rate", 0) * 1e3
     bus = getattr(found, "memory_bus_width", 0)
     cores = CORES.get((found.major, found.minor), 0) * found.multi_processor_count
-    watts = board_watts()
+    watts = board_watts(found)
     known = {"clock rate": clock, "memory clock": memory_clock, "bus width": bus, "power": watts}
     if missing := [name for name, value in {**known, "cores": cores}.items() if not value]:
         raise CardError(
@@ -73,7 +74,8 @@ def real_card() -> Card:
         flops=2.0 * cores * clock,  # a multiplication and an addition a clock
         bandwidth=2.0 * memory_clock * bus / 8,  # double data rate
         watts=float(watts or 0),
-        source="read from the device",
+        source="memory: read from the device; FLOP/s: its cores x 2 x its clock; bandwidth: its "
+        f"memory clock and bus; watts: its power limit by NVML; {ALLOWANCE}",
     )
 
 
@@ -96,26 +98,18 @@ def _about(one: int, other: int) -> bool:
 
 def _with_memory(card: Card, found: Any) -> Card:
     values = {**card.to_dict(), "memory_bytes": found.total_memory}
-    return Card(**{**values, "source": f"{card.source}; memory read from the device"})
+    return Card(**{**values, "source": f"{card.source}; but memory: read from the device"})
 
 
 def _reserve(memory: int) -> int:
     return SMALL_RESERVE if memory <= 16 * 1024 * MIB else LARGE_RESERVE
 
 
-def board_watts() -> float | None:
-    """The GPU's power limit by NVML, in watts; None where it does not tell."""
-    try:
-        import pynvml  # pyright: ignore[reportMissingImports]  # optional
-
-        pynvml.nvmlInit()
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            return pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # no library, no driver, or a board that does not tell: all the same here
-        return None
+def board_watts(found: Any) -> float | None:
+    """The power limit by NVML of the GPU with these properties; None where it does not tell."""
+    uuid = getattr(found, "uuid", None)
+    its = board(uuid) if uuid else None
+    return its.watts() if its else None
 
 
 def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambda _: None) -> Card:
@@ -129,14 +123,15 @@ def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambd
         CardError: its power is not known.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    watts = watts or (board_watts() if device.type == "cuda" else None)
+    found: Any = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    told_by = "as given" if watts else "its power limit by NVML"
+    watts = watts or (board_watts(found) if found else None)
     if not watts:
         raise CardError(
             "how much power the device takes is not known: say it with --watts, as its data sheet "
             "has it (of a processor: its watts over its cores, as one is measured)"
         )
-    if device.type == "cuda":
-        found: Any = torch.cuda.get_device_properties(device)
+    if found:
         name, memory = found.name, found.total_memory
         reserve = _reserve(memory)
     else:
@@ -163,7 +158,8 @@ def calibrate(watts: float | None = None, on_step: Callable[[str], None] = lambd
         flops=flops,
         bandwidth=bandwidth,
         watts=watts,
-        source=f"measured by headhunt footprint --calibrate, torch {torch.__version__}",
+        source="FLOP/s, bandwidth, launches and rates: measured by headhunt footprint --calibrate, "
+        f"torch {torch.__version__}; memory: read from the machine; watts: {told_by}; {ALLOWANCE}",
         flops_share=1.0,
         bandwidth_share=1.0,
         launch_seconds=launch,

@@ -5,6 +5,7 @@ before the next one. A CPU's allocator cannot be held: there `gauge` measures. H
 a device is not decided here.
 """
 
+import errno
 import gc
 import math
 import re
@@ -12,14 +13,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 
 from .cards import MIB
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ASKED = re.compile(r"tried to allocate ([\d.]+) ?(bytes|KiB|MiB|GiB)", re.IGNORECASE)
 # What comes from the driver or a library that allocates past PyTorch: the device itself is full.
-_DEVICE_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
-_HOST_FULL = "DefaultCPUAllocator:"
+# cuBLAS does not call it by its name when it has no room to begin in.
+_DEVICE_FULL = re.compile(
+    r"CUDA (driver )?error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED when calling .?cublasCreate"
+)
+_HOST_FULL = re.compile(r"DefaultCPUAllocator:|Cannot allocate memory")
+
+HOST_SHORTAGE = "out of memory on this machine, and not for the trial's sake alone"
 
 
 class TooLargeError(RuntimeError):
@@ -141,11 +149,12 @@ class Cap:
         if isinstance(error, TooLargeError):
             error.__context__ = None  # nor its frames: they hold the trial's tensors
             return error.with_traceback(None)
-        told = str(error)
-        allocator = isinstance(error, torch.OutOfMemoryError)
-        if not (allocator or isinstance(error, MemoryError) or _says_full(error)):
+        if not is_out_of_memory(error):
             return None
-        asked, rounding = _asked_bytes(told)
+        if self.device is not None and _is_of_host(error):  # whose memory no card limits
+            return ShortOfMemoryError(HOST_SHORTAGE)
+        allocator = isinstance(error, torch.OutOfMemoryError)
+        asked, rounding = _asked_bytes(str(error))
         held = self.device.held_bytes() if self.device else 0
         if self.limit_bytes is not None and (allocator or asked):
             if asked:
@@ -154,19 +163,20 @@ class Cap:
                 over = self.device is None or self.device.free_bytes() >= self.limit_bytes - held
             if over:
                 return TooLargeError(held + asked, self.limit_bytes, self._whose)
-        return ShortOfMemoryError(self._shortage(held + asked))
+        return ShortOfMemoryError(self._shortage(held, asked))
 
     @property
     def _whose(self) -> str:
         return "the device had free" if self._card_bytes is None else "the card leaves"
 
-    def _shortage(self, needed_bytes: int) -> str:
+    def _shortage(self, held: int, asked: int) -> str:
         if self.device is None:
-            return "out of memory on this machine, and not for the trial's sake alone"
-        return (
-            f"out of memory on the device, {self.device.free_bytes() / MIB:.0f} MiB of it free: a "
-            f"trial could not come to {needed_bytes / MIB:.0f} MiB, which its limit allows"
-        )
+            return HOST_SHORTAGE
+        told = f"out of memory on the device, {self.device.free_bytes() / MIB:.0f} MiB of it free"
+        if not asked:
+            return f"{told}, while the trial held {held / MIB:.0f} MiB"
+        needed = (held + asked) / MIB
+        return f"{told}: a trial could not come to {needed:.0f} MiB, which its limit allows"
 
 
 def cap_of(device: torch.device, limit_bytes: int | None) -> Cap:
@@ -174,9 +184,17 @@ def cap_of(device: torch.device, limit_bytes: int | None) -> Cap:
     return Cap(limit_bytes, CudaFunctions(device) if device.type == "cuda" else None)
 
 
-def _says_full(error: Exception) -> bool:
-    texts = (*_DEVICE_FULL, _HOST_FULL)
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device or the machine has no more memory: `judge` tells why."""
+    of_device = isinstance(error, RuntimeError) and bool(_DEVICE_FULL.search(str(error)))
+    return of_device or isinstance(error, torch.OutOfMemoryError) or _is_of_host(error)
+
+
+def _is_of_host(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM  # a file that could not be mapped
+    tells = isinstance(error, RuntimeError | SafetensorError)
+    return isinstance(error, MemoryError) or (tells and bool(_HOST_FULL.search(str(error))))
 
 
 def _asked_bytes(message: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ class Card:
     flops: float  # FP32, a second, peak
     bandwidth: float  # bytes a second, peak
     watts: float  # board power
-    source: str  # of these numbers
+    source: str  # of each of these numbers
     flops_share: float = FLOPS_SHARE  # of the peak rate that matrix products attain
     bandwidth_share: float = BANDWIDTH_SHARE  # of the peak that other operations attain
     launch_seconds: float = LAUNCH_SECONDS  # of one operation, from Python to the device
@@ -55,6 +55,9 @@ class Card:
 SMALL_RESERVE, LARGE_RESERVE = 300 * MIB, 600 * MIB
 
 
+ALLOWANCE = "reserve: an allowance for a CUDA context"
+
+
 def _gpu(
     name: str, gibibytes: float, tflops: float, gbytes: float, watts: float, source: str
 ) -> Card:
@@ -67,26 +70,56 @@ def _gpu(
         flops=tflops * 1e12,
         bandwidth=gbytes * 1e9,
         watts=watts,
-        source=source,
+        source=f"{source}; {ALLOWANCE}",
     )
 
 
+# FLOP/s of the small cards are cores x 2 (a multiplication and an addition) x boost clock.
+_SHEET = "memory, FLOP/s (FP32 without TF32), bandwidth and watts: NVIDIA data sheet"
 CARDS = {
     "p620": _gpu(
-        "Quadro P620", 2, 1.386, 80.13, 40, "NVIDIA data sheet: GP107, 512 cores, 2 GB GDDR5"
+        "Quadro P620",
+        2,
+        1.386,
+        80.13,
+        40,
+        "memory and watts: NVIDIA data sheet; FLOP/s: 512 cores (GP107) at 1,354 MHz; bandwidth: "
+        "128 bit of GDDR5 at 5.0 Gbit/s",
     ),
     "gtx1050ti": _gpu(
-        "GeForce GTX 1050 Ti", 4, 2.138, 112.1, 75, "TechPowerUp: GP107, 768 cores at 1,392 MHz"
+        "GeForce GTX 1050 Ti",
+        4,
+        2.138,
+        112.1,
+        75,
+        "memory and watts: TechPowerUp; FLOP/s: 768 cores (GP107) at 1,392 MHz; bandwidth: 128 bit "
+        "of GDDR5 at 7.0 Gbit/s",
     ),
     "t4": _gpu(
-        "Tesla T4", 15, 8.141, 320, 70, "NVIDIA data sheet; of 16 GB, 15 GiB are left under ECC"
+        "Tesla T4",
+        15,
+        8.141,
+        320,
+        70,
+        "memory: of the data sheet's 16 GB, what is left under ECC in whole GiB; FLOP/s: 2,560 "
+        "cores (TU104) at 1,590 MHz; bandwidth and watts: NVIDIA data sheet",
     ),
     "rtx3060": _gpu(
-        "GeForce RTX 3060", 12, 12.74, 360, 170, "TechPowerUp: GA106, 192 bit at 15 Gbit/s"
+        "GeForce RTX 3060",
+        12,
+        12.74,
+        360,
+        170,
+        "memory and watts: TechPowerUp; FLOP/s: 3,584 cores (GA106) at 1,777 MHz; bandwidth: 192 "
+        "bit of GDDR6 at 15 Gbit/s",
     ),
-    "a100": _gpu("A100 PCIe 40 GB", 40, 19.5, 1555, 250, "NVIDIA A100 data sheet: FP32, no TF32"),
-    "h100": _gpu("H100 SXM", 79, 67, 3350, 700, "NVIDIA H100 data sheet: 80 GB, FP32, no TF32"),
-    "h200": _gpu("H200 SXM", 139, 67, 4800, 700, "NVIDIA H200 data sheet: 141 GB, FP32, no TF32"),
+    "a100": _gpu("A100 PCIe 40 GB", 40, 19.5, 1555, 250, _SHEET),
+    "h100": _gpu(
+        "H100 SXM", 79, 67, 3350, 700, f"{_SHEET}; of its 80 GB, what CUDA shows in whole GiB"
+    ),
+    "h200": _gpu(
+        "H200 SXM", 139, 67, 4800, 700, f"{_SHEET}; of its 141 GB, what CUDA shows in whole GiB"
+    ),
 }
 AUTO, NONE = "auto", "none"
 
@@ -129,12 +162,20 @@ def _checked(values: dict[str, Any], name: str) -> Card:
         raise CardError(f"the card file {name!r} lacks {missing}; it needs {sorted(needed)}")
     if unknown := sorted(values.keys() - wanted):
         raise CardError(f"the card file {name!r} has unknown fields {unknown}")
+    texts = [n for n in ("name", "source") if not isinstance(values[n], str) or not values[n]]
+    if texts:
+        raise CardError(
+            f"the card file {name!r}: name and source are text, in quotes; found wrong: {texts}"
+        )
     numbers = ("memory_bytes", "reserve_bytes", "flops", "bandwidth", "watts")
+    values = {**values, **{n: _whole(values[n]) for n in numbers[:2]}}
     bad = [n for n in numbers if not _is_positive(values[n])]
+    bad += [n for n in numbers[:2] if n not in bad and not isinstance(values[n], int)]
     if bad or values["reserve_bytes"] >= values["memory_bytes"]:
         raise CardError(
-            f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, and the "
-            f"reserve smaller than the memory; found wrong: {bad or ['reserve_bytes']}"
+            f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, bytes whole "
+            "ones, and the reserve smaller than the memory; found wrong: "
+            f"{bad or ['reserve_bytes']}"
         )
     shares = [n for n in ("flops_share", "bandwidth_share") if not _is_share(values.get(n, 1))]
     rates = values.get("element_rates", {})
@@ -169,6 +210,11 @@ def _toml(value: str | float) -> str:
 def _is_positive(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 < value < math.inf
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that is written with a point or an exponent, like 2e9, as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_share(value: Any) -> bool:

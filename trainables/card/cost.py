@@ -6,7 +6,7 @@ then a launch. After Williams, Waterman and Patterson, "Roofline" (CACM 52(4), 2
 one operation at a time. Work knows no card, so one trace tells the cost on every one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,11 +91,3 @@ def preparation(notes: int, row_bytes: int, padded_bytes: int) -> Work:
     copied = Operation(PREPARING, 0, row_bytes + 2 * padded_bytes, 0)
     call = Operation(PREPARING, 0, 0, 0)
     return Work({copied: notes, call: BATCH_CALLS + (NOTE_CALLS - 1) * notes})
-
-
-def total(works: Iterable[Work]) -> Work:
-    """All of them."""
-    found = Work()
-    for work in works:
-        found = found.plus(work)
-    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .cards import MIB
+from .nvml import Board, board
 
 USUAL_CONTEXT_BYTES = 500 * MIB  # where it cannot be measured: the careful end
 PLAUSIBLE_CONTEXT_BYTES = (16 * MIB, 2048 * MIB)  # outside of it somebody else came or went
@@ -62,7 +63,7 @@ class CudaLooks:
 
         self._torch = torch
         self._count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        self._handles = self._nvml_handles()
+        self._boards = self._boards_of_nvml()
 
     def survey(self) -> Survey:
         """The devices, with the context of the first one: machines rarely mix drivers."""
@@ -74,15 +75,17 @@ class CudaLooks:
                 Device(p.name, str(p.uuid), p.total_memory) for p in map(self._of, self._indices)
             ),
             context_bytes=context,
-            looking_bytes=0 if self._handles else context,
+            looking_bytes=0 if self._boards else context,
             mps=mps_runs(),
         )
 
     def free_bytes(self) -> tuple[int, ...]:
         """Free on each device now."""
-        if self._handles:
-            nvml = _nvml()
-            return tuple(int(nvml.nvmlDeviceGetMemoryInfo(h).free) for h in self._handles)
+        told = [found.free_bytes() for found in self._boards]
+        free = [count for count in told if count is not None]
+        if free and len(free) == len(told):
+            return tuple(free)
+        self._boards = []  # one that NVML lost it seldom finds again
         return tuple(self._torch.cuda.mem_get_info(i)[0] for i in self._indices)
 
     @property
@@ -92,35 +95,18 @@ class CudaLooks:
     def _of(self, index: int) -> Any:
         return self._torch.cuda.get_device_properties(index)
 
-    def _nvml_handles(self) -> list[Any]:
-        """NVML's handle for each device, or none where it has not the same devices as CUDA."""
-        nvml = _nvml()
-        if nvml is None:
-            return []
-        handles = []
-        try:
-            for properties in map(self._of, self._indices):
-                handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
-                total = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
-                if abs(total - properties.total_memory) > 0.1 * total:  # a slice of the board
-                    return []
-                handles.append(handle)
-        except nvml.NVMLError:
-            return []
-        return handles
-
-
-def _nvml() -> Any:
-    """NVML where the package nvidia-ml-py and the driver have it, else None."""
-    try:
-        import pynvml  # pyright: ignore[reportMissingImports]  # optional
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+    def _boards_of_nvml(self) -> list[Board]:
+        """NVML's board for each device, or none where it has not the same devices as CUDA."""
+        boards = []
+        for properties in map(self._of, self._indices):
+            found = board(properties.uuid)
+            total = found.total_bytes() if found else None
+            if found is None or total is None:
+                return []
+            if abs(total - properties.total_memory) > 0.1 * total:  # a slice of the board
+                return []
+            boards.append(found)
+        return boards
 
 
 def measure_context(

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...spaces.configs import backbone_label
+from ..card.cap import is_out_of_memory
 from ..notes.cache import cache_key, make_once
 from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
@@ -203,6 +204,8 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise BackboneError(_refusal(name, error)) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"the backbone {name!r} has no fast tokenizer (tokenizer.json)")
@@ -302,6 +305,8 @@ def _load_weights(name: str, source: Path) -> Any:
         except TypeError:  # an architecture without one
             model, info = AutoModel.from_pretrained(source, **options)
     except Exception as error:
+        if is_out_of_memory(error):  # says nothing of the files: the cap judges it
+            raise
         raise BackboneError(_refusal(name, error)) from error
     if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
         raise BackboneError(
@@ -340,6 +345,8 @@ def _read_pickled(folder: Path) -> dict[str, Tensor]:
         # Tied tensors share storage, which safetensors refuses: each gets its own copy.
         return {name: tensor.clone().contiguous() for name, tensor in state.items()}
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise BackboneError(
             f"{PICKLED} of the backbone {backbone_label(str(folder))!r} is torn, or holds more than"
             f" named tensors, and nothing in it is executed ({type(error).__name__}). Bring weights"

@@ -31,7 +31,7 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         found = SimpleNamespace(**properties)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
-        monkeypatch.setattr(calibration, "board_watts", lambda: watts)
+        monkeypatch.setattr(calibration, "board_watts", lambda _: watts)
 
     return play
 
@@ -91,7 +91,7 @@ def test_a_card_of_the_table_is_recognised_and_keeps_its_own_memory(gpu):
 
     assert (card.name, card.watts, card.flops) == ("Tesla T4", 70, CARDS["t4"].flops)
     assert card.memory_bytes == int(14.6 * GIB)
-    assert card.source.endswith("memory read from the device")
+    assert card.source.endswith("but memory: read from the device")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """What an out-of-memory error means, by what the trial held, asked for and may take."""
 
+import errno
+
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from headhunt.trainables.card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from headhunt.trainables.card.cards import MIB
@@ -107,12 +110,34 @@ def test_an_error_that_tells_no_size_is_judged_by_what_the_device_has_free(free_
 
 
 @pytest.mark.parametrize(
-    "told", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ..."]
+    "told",
+    [
+        "CUDA error: out of memory",
+        "CUDA driver error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ...",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    ],
 )
 def test_what_allocates_past_the_cap_fails_because_the_device_is_full(told):
-    error = Cap(LIMIT, Device(held_mib=1740)).judge(RuntimeError(told))
+    error = Cap(LIMIT, Device(held_mib=1740, free_mib=5)).judge(RuntimeError(told))
 
     assert isinstance(error, ShortOfMemoryError)
+    assert str(error) == (
+        "out of memory on the device, 5 MiB of it free, while the trial held 1740 MiB"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [host_error(100 * MIB), host_error(LIMIT + 7), MemoryError(), OSError(errno.ENOMEM, "mmap")],
+    ids=["allocator", "allocator, large", "Python", "file"],
+)
+@pytest.mark.parametrize("limit", [LIMIT, None])
+def test_a_host_without_memory_says_nothing_of_a_trial_on_a_device(error, limit):
+    found = Cap(limit, Device(held_mib=1700)).judge(error)
+
+    assert isinstance(found, ShortOfMemoryError)
+    assert str(found) == "out of memory on this machine, and not for the trial's sake alone"
 
 
 def test_without_a_card_the_limit_is_what_the_device_had_when_the_trial_began():
@@ -137,6 +162,9 @@ def test_without_a_card_the_limit_is_what_the_device_had_when_the_trial_began():
         (host_error(1000), LIMIT, ShortOfMemoryError),
         (host_error(10**15), None, ShortOfMemoryError),
         (MemoryError(), LIMIT, ShortOfMemoryError),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), LIMIT, ShortOfMemoryError),
+        (RuntimeError("unable to mmap: Cannot allocate memory (12)"), LIMIT, ShortOfMemoryError),
+        (SafetensorError("Cannot allocate memory (os error 12)"), LIMIT, ShortOfMemoryError),
     ],
 )
 def test_a_hosts_memory_is_the_trials_fault_only_where_it_asked_for_more_than_the_card_leaves(
@@ -159,7 +187,15 @@ def test_a_real_refusal_of_the_hosts_allocator_is_recognised():
     assert found.excess_bytes == 4 * 10**15 - LIMIT
 
 
-@pytest.mark.parametrize("error", [ValueError("no memory of it"), RuntimeError("shapes differ")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no memory of it"),
+        RuntimeError("shapes differ"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSgemm(...)`"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
 def test_other_errors_say_nothing_of_memory(error):
     assert Cap(LIMIT, Device()).judge(error) is None
 

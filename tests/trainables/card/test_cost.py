@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headhunt.trainables.card.cards import CARDS
-from headhunt.trainables.card.cost import Operation, Work, preparation, seconds, total
+from headhunt.trainables.card.cost import Operation, Work, preparation, seconds
 
 P620 = CARDS["p620"]
 PLAIN = replace(P620, flops_share=1.0, bandwidth_share=1.0, launch_seconds=1e-6)
@@ -56,4 +56,4 @@ def test_a_batch_is_prepared_note_by_note():
     assert one.moved_bytes == 500
     assert two.moved_bytes == 1000
     assert two.launches > one.launches
-    assert total([one, two]).moved_bytes == 1500
+    assert one.plus(two).moved_bytes == 1500

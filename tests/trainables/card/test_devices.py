@@ -1,8 +1,10 @@
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from headhunt.trainables.card.cards import MIB
 from headhunt.trainables.card.devices import (
@@ -14,6 +16,8 @@ from headhunt.trainables.card.devices import (
     mps_runs,
     trained_process,
 )
+
+from .played_nvml import PlayedNvml
 
 
 class Board:
@@ -68,8 +72,6 @@ def test_the_process_that_is_measured_stays_while_it_is_and_ends_with_it():
 
 
 def test_a_machine_without_a_device_has_none(monkeypatch, tmp_path):
-    import torch
-
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -77,6 +79,46 @@ def test_a_machine_without_a_device_has_none(monkeypatch, tmp_path):
 
     assert looks.survey() == Survey()
     assert looks.free_bytes() == ()
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """One device, which NVML and CUDA tell different things of, to see who was asked."""
+    nvml = PlayedNvml("GPU-6a1b")
+    found = SimpleNamespace(name="played", uuid="6a1b", total_memory=nvml.total)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (7, nvml.total))
+    return nvml
+
+
+def test_free_memory_is_asked_of_nvml_which_takes_no_context(played):
+    assert CudaLooks().free_bytes() == (played.free,)
+
+
+@pytest.mark.parametrize("fails", ["init", "handle", "memory"])
+def test_without_nvml_cuda_tells_what_is_free(played, fails):
+    played.fails.add(fails)
+
+    assert CudaLooks().free_bytes() == (7,)
+
+
+def test_where_nvml_fails_later_cuda_tells_from_then_on(played):
+    looks = CudaLooks()
+    assert looks.free_bytes() == (played.free,)
+
+    played.fails.add("memory")
+    assert looks.free_bytes() == (7,)
+    played.fails.clear()
+    assert looks.free_bytes() == (7,)
+
+
+def test_a_slice_of_a_board_is_not_what_nvml_tells(played):
+    played.total *= 4
+
+    assert CudaLooks().free_bytes() == (7,)
 
 
 def test_an_mps_daemon_is_known_by_its_pipe(monkeypatch, tmp_path):

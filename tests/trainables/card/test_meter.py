@@ -7,44 +7,14 @@ import torch
 
 from headhunt.trainables.card.meter import energy_meter, meter_of
 
+from .played_nvml import PlayedNvml
+
 UUID = "6a1b"
-
-
-class NVMLError(Exception):
-    """As `pynvml` has it."""
-
-
-class Nvml:
-    """A machine with one board whose counter is set by the test."""
-
-    NVMLError = NVMLError
-
-    def __init__(self):
-        self.millijoules = 0
-        self.fails: set[str] = set()
-        self.asked_for = ""
-
-    def _call(self, name):
-        if name in self.fails:
-            raise NVMLError(name)
-
-    def nvmlInit(self):
-        self._call("init")
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):
-        self._call("handle")
-        self.asked_for = uuid
-        return "board"
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        assert handle == "board"
-        self._call("energy")
-        return self.millijoules
 
 
 @pytest.fixture
 def nvml(monkeypatch):
-    nvml = Nvml()
+    nvml = PlayedNvml(f"GPU-{UUID}")
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     return nvml
 
@@ -57,7 +27,6 @@ def test_a_trial_has_the_share_that_it_held_of_what_the_board_took(nvml):
     nvml.millijoules = 13_000
 
     assert meter.joules() == 2.0
-    assert nvml.asked_for == "GPU-6a1b"  # not an index: CUDA_VISIBLE_DEVICES changes those
 
 
 def test_each_begin_counts_anew(nvml):

@@ -292,6 +292,33 @@ def test_a_broken_backbone_is_one_message(tmp_path, damage, message):
         load_backbone(str(folder), tmp_path / "cache")
 
 
+NO_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 96 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("make", "owner", "name"),
+    [(make_backbone, transformers.AutoModel, "from_pretrained"), (make_pickled, torch, "load")],
+    ids=["weights", "pickle"],
+)
+def test_a_lack_of_memory_says_nothing_of_the_backbone(
+    tmp_path, monkeypatch, make, owner, name, error
+):
+    def fail(*_, **__):
+        raise error
+
+    folder = make(tmp_path / "backbone")
+    monkeypatch.setattr(owner, name, fail)
+
+    with pytest.raises(type(error)) as caught:
+        load_backbone(str(folder), tmp_path / "cache")
+    assert caught.value is error
+
+
 # --- positions -------------------------------------------------------------------------------
 
 

@@ -82,6 +82,18 @@ def batch(task):
     return inputs, mask, torch.from_numpy(task.labels[task.training[:4]])
 
 
+@pytest.mark.parametrize("optimiser", [Optimiser.SGD, Optimiser.ADAFACTOR])
+def test_the_other_optimisers_learn_too_where_all_of_the_backbone_trains(
+    encoder_of, task, optimiser
+):
+    settings = replace(SETTINGS, max_epochs=15)
+
+    _, epochs = run(encoder_of, task, config_of("full", optimiser=optimiser), settings=settings)
+
+    losses = [report.train_loss for report, *_ in epochs]
+    assert np.mean(losses[-3:]) < 0.85 * losses[0]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_learns_and_what_it_freezes_does_not_move_by_a_bit(encoder_of, task, mode):
     settings = replace(SETTINGS, max_epochs=15)

@@ -1,0 +1,105 @@
+"""Lookouts whose devices fail, on a real Ray that counts a GPU which only a stand-in sees."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from headhunt.search.executor import ray as executor
+from headhunt.search.executor.ray import EngineError, Nodes, engine
+
+
+def failing_looks(folder: Path) -> Any:
+    """A device whose looks fail as the files in the folder say; a failed one stays so, as CUDA."""
+
+    class Looks:  # here, so that it travels by value
+        def __init__(self, node: str) -> None:
+            del node
+            self.broken = False
+
+        def survey(self):
+            from headhunt.trainables.card.devices import Device, Survey
+
+            if (folder / "no survey").exists():
+                raise RuntimeError("CUDA error: unknown error\nand more")
+            return Survey((Device("fake", "fake-0", 1000),), 10)
+
+        def free_bytes(self):
+            self.broken = self.broken or (folder / "no look").exists()
+            if self.broken:
+                raise RuntimeError("CUDA error: an illegal memory access")
+            return (1000,)
+
+    return Looks
+
+
+@pytest.fixture(scope="module")
+def one_gpu():
+    """A Ray that counts a GPU."""
+    with engine(cpus=1, gpus=1, address=None):
+        yield
+
+
+def looked(nodes: Nodes, node: str) -> tuple[int, ...]:
+    """What a look brings at last."""
+    for _ in range(120):
+        if (found := nodes.free_bytes(node)) is not None:
+            return found
+        time.sleep(0.25)
+    pytest.fail("nobody answers")
+
+
+@pytest.mark.parametrize("end", ["its CUDA fails", "it is killed"])
+def test_a_lookout_that_fails_for_good_is_replaced(one_gpu, tmp_path, monkeypatch, end):
+    monkeypatch.setattr(executor, "RENEW_SECONDS", 0.0)
+    nodes = Nodes(failing_looks(tmp_path))
+    (node,) = nodes.wait()
+    assert looked(nodes, node.id) == (1000,)
+
+    if end == "it is killed":
+        ray.kill(nodes._lookouts[node.id])
+    else:
+        (tmp_path / "no look").touch()
+    assert nodes.free_bytes(node.id) is None
+    (tmp_path / "no look").unlink(missing_ok=True)
+
+    assert looked(nodes, node.id) == (1000,)
+    assert nodes.take_warnings() == []
+    nodes.close()
+
+
+def test_where_no_device_can_be_looked_at_there_is_no_search(one_gpu, tmp_path):
+    (tmp_path / "no survey").touch()
+    nodes = Nodes(failing_looks(tmp_path))
+
+    with pytest.raises(EngineError, match=r"could not be looked at: CUDA error: unknown error$"):
+        nodes.wait()
+    nodes.close()
+
+
+@pytest.mark.parametrize("end", ["it fails", "it takes too long"])
+def test_a_node_without_a_survey_is_left_out_with_a_word(one_gpu, tmp_path, monkeypatch, end):
+    told = ray.nodes()
+    gone = {**told[0], "NodeID": "e" * 56, "NodeManagerHostname": "elsewhere"}
+    monkeypatch.setattr(executor.ray, "nodes", lambda: [*told, gone])
+    nodes = Nodes(failing_looks(tmp_path))
+    if end == "it takes too long":
+        nodes.wait()  # the one that is here
+        nodes.take_warnings()
+        nodes._without.clear()
+        monkeypatch.setattr(executor, "SURVEY_SECONDS", 0.5)
+        nodes._surveys[gone["NodeID"]] = nodes._lookouts[told[0]["NodeID"]].__ray_call__.remote(
+            lambda _: time.sleep(30)
+        )
+
+    (found,) = nodes.wait()
+
+    assert found.id == told[0]["NodeID"]
+    (warning,) = nodes.take_warnings()
+    assert warning.startswith("the GPUs of elsewhere could not be looked at: ")
+    assert warning.endswith("; the search goes on without elsewhere")
+    assert [node.id for node in nodes.known()] == [found.id]
+    assert nodes.take_warnings() == []
+    nodes.close()
