@@ -18,8 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...spaces.configs import Optimisation
-from ..training.optimisers import make_optimiser, update
 from .cards import ALLOWANCE, CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
 from .nvml import board
 from .trace import count_launches
@@ -244,9 +242,10 @@ def stream_rates(device: torch.device) -> list[float]:
 
 
 def launch_seconds(device: torch.device) -> float:
-    """Seconds from Python to the device of one operation: a training step of tiny ones over them.
+    """Seconds from Python to the device of one operation: forward and backward over tiny tensors.
 
-    Forward, backward and update are in it, with all that PyTorch does around an operation.
+    All that PyTorch does around an operation is in it. The update of the weights is not: AdamW's
+    is one kernel for all parameters, and no measure of what an operation costs.
     """
     width, rows, layers = 8, 4, 8
 
@@ -254,22 +253,15 @@ def launch_seconds(device: torch.device) -> float:
         parts = [(nn.Linear(width, width), nn.LayerNorm(width), nn.GELU()) for _ in range(layers)]
         return nn.Sequential(*[module for part in parts for module in part])
 
-    def step(model: nn.Module, optimiser: Any, given: Tensor) -> None:
+    def step(model: nn.Module, given: Tensor) -> None:
         model(given).sum().backward()
-        update(optimiser)
+        model.zero_grad()
 
-    model = build().to(device)
-    optimiser, given = (
-        make_optimiser(model, Optimisation()),
-        torch.randn(rows, width, device=device),
-    )
-    taken = run_seconds(lambda: step(model, optimiser, given), device)
-
+    model, given = build().to(device), torch.randn(rows, width, device=device)
+    taken = run_seconds(lambda: step(model, given), device)
     with torch.device("meta"):
         empty, nothing = build(), torch.empty(rows, width)
-        updates = make_optimiser(empty, Optimisation())
-        step(empty, updates, nothing)  # its state appears
-        launches = count_launches(empty, lambda: step(empty, updates, nothing))
+        launches = count_launches(empty, lambda: step(empty, nothing))
     return taken / launches
 
 

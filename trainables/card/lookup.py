@@ -55,7 +55,9 @@ _KNOWN: dict[Any, Known] = {}  # by operation and arguments, whatever is traced
 
 def look_up(func: Any, args: Any, kwargs: Any) -> tuple[Known, Any]:
     """What is known of the operation, and its results: new tensors, or the argument written to."""
-    key = func, *map(_described, args), *map(_described, sorted(kwargs.items()))
+    key = func, *map(_described, args)
+    if kwargs:
+        key += tuple(map(_described, sorted(kwargs.items())))
     known = _KNOWN.get(key)
     if known is not None:
         return known, known.again(args)
@@ -110,11 +112,16 @@ def _recipe(out: Any, args: Any) -> Callable[[Any], Any]:
 def _described(value: Any) -> Any:
     """An argument as a key: of a tensor, all but its numbers."""
     kind = value.__class__
+    if kind in _NUMBERS:
+        return kind, value  # 1, 1.0 and True are equal keys
     if kind is Tensor or isinstance(value, Tensor):
         return value.shape, value.stride(), value.dtype
     if kind is list or kind is tuple:
         return tuple(map(_described, value))
-    return kind, value  # 1, 1.0 and True are equal keys
+    return kind, value
+
+
+_NUMBERS = {int, float, bool, type(None)}
 
 
 def tensors_in(value: Any) -> list[Tensor]:
