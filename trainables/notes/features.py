@@ -84,7 +84,7 @@ def encode_features(
         done, marked = 0, time.monotonic()
         progress(done, total)
         with torch.inference_mode(), autocast:
-            for place, notes in enumerate(_batches(lengths, ENCODING_NOTES * limit)):
+            for place, notes in enumerate(in_batches(lengths, ENCODING_NOTES * limit)):
                 if place < begun:
                     done += int(lengths[notes].sum())
                     continue
@@ -143,7 +143,7 @@ def tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
     return encoded["input_ids"]
 
 
-def _batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+def in_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
     """Notes from long to short in batches of at most so many padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     batches: list[np.ndarray] = []
