@@ -32,8 +32,9 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
 	@$(BIN)/python -m pytest -m proof
 
-bench: $(STAMP)  ## benchmarks; their figures stand in docs/benchmarks.md
+bench: $(STAMP)  ## benchmarks, half an hour; their figures stand in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.peers
 
 format: $(STAMP)
 	@$(BIN)/ruff format .

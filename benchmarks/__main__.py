@@ -1,10 +1,10 @@
-"""Run every benchmark and print a line each."""
+"""Run the benchmarks of the parts and print a line each, with its limit beside it."""
 
 import platform
 
 import torch
 
-from . import busy, encoding
+from . import busy, encoding, head_epoch, overhead, scratch_epoch, storage
 
 
 def main() -> None:
@@ -13,7 +13,8 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ", end=""
     )
     print(f"torch {torch.__version__}, {platform.python_version()}")
-    for benchmark in (encoding, busy):
+    parts = (encoding, head_epoch, scratch_epoch, storage, overhead, busy)
+    for benchmark in parts:
         print(benchmark.measure(), flush=True)
 
 

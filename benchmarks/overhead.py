@@ -26,6 +26,8 @@ from headhunt.trainables.models.backbones import DEMO
 from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
 NOTES, SLOTS = 40, 2
+LIMITS_MS = {100: 40, 10_000: 60}  # after so many trials
+LIMIT_KB = 60
 
 
 def linear(trial: BaseTrial, options: SpaceOptions) -> HeadConfig:
@@ -52,10 +54,12 @@ class Overhead:
     memory_kb: float  # that a trial leaves in the driver
 
     def __str__(self) -> str:
+        limit = LIMITS_MS.get(self.trials)
+        aim = f"; at most {limit} ms and {LIMIT_KB} KB" if limit else ""
         return (
             f"overhead: {self.wall_ms - self.training_ms:.1f} ms a trial after {self.trials:,} "
             f"with {self.sampler} ({self.wall_ms:.1f} ms, of which {self.training_ms:.1f} train), "
-            f"{self.memory_kb:.0f} KB each in the driver"
+            f"{self.memory_kb:.0f} KB each in the driver{aim}"
         )
 
 

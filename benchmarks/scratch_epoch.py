@@ -35,16 +35,18 @@ LIMIT = 3.0  # times
 CPU = torch.device("cpu")
 
 
-def main() -> None:
-    """Both models that are trained from nothing, at the values of their official code."""
+def measure() -> str:
+    """A line for each model that is trained from nothing, at the values of its official code."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_synthetic_notes(folder / "notes.csv", NOTES)
         corpus = read_corpus(folder / "notes.csv")
+        lines = []
         for config in (ScratchConfig(), ScratchConfig(model="moe", experts=10)):
             tokens = encode_tokens(corpus, folder, vocabulary=config.vocabulary, max_tokens=TOKENS)
-            print(compare(config, corpus, tokens, folder), flush=True)
+            lines.append(compare(config, corpus, tokens, folder))
+    return "\n".join(lines)
 
 
 def compare(config: ScratchConfig, corpus: Corpus, tokens: Path, folder: Path) -> str:
@@ -64,7 +66,7 @@ def compare(config: ScratchConfig, corpus: Corpus, tokens: Path, folder: Path) -
     ours = our_seconds(config, task, build)
     theirs = trainer_seconds(config, task, build(), folder)
     return (
-        f"{config.model}: an epoch of {len(task.training)} notes takes {ours:.2f} s, the Trainer's "
+        f"scratch epoch: {config.model}, {len(task.training)} notes take {ours:.2f} s, the Trainer's "
         f"{theirs:.2f} s: {theirs / ours:.1f} times (at least {LIMIT})"
     )
 
@@ -150,4 +152,4 @@ def trainer_seconds(config: ScratchConfig, task: Task, model: ScratchModel, fold
 
 
 if __name__ == "__main__":
-    main()
+    print(measure())

@@ -1,0 +1,97 @@
+"""An epoch of the adapter head on stored features, beside the matrix products that it needs.
+
+The products are those of the very batches, by themselves: down in training and validation, and the
+gradient of W_down. Those of W_up see one vector a note (decision 13) and are left out. One thread,
+processor seconds, the fastest of several. `python -m benchmarks.head_epoch`.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headhunt.spaces.configs import HeadConfig
+from headhunt.spaces.heads import AdapterHead
+from headhunt.trainables.assignment import TrainingSettings
+from headhunt.trainables.models.classifier import HeadModel
+from headhunt.trainables.training.batches import Ragged, evaluation_batches, training_batches
+from headhunt.trainables.training.loop import Task, train
+from headhunt.trainables.worker import settle
+
+TRAINING, VALIDATION, WIDTH, BOTTLENECK = 1200, 300, 384, 64
+EPOCHS = 5
+LIMIT = 2.0  # times
+CPU = torch.device("cpu")
+
+
+def measure() -> str:
+    """One line."""
+    settle(CPU, 1)
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.gamma(4, 27, TRAINING + VALIDATION).astype(int), 8, 256)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    notes = np.arange(len(lengths))
+    task = Task(
+        Ragged(torch.randn(int(offsets[-1]), WIDTH).half(), offsets),
+        generator.integers(0, 2, len(lengths)),
+        2,
+        notes[:TRAINING],
+        notes[TRAINING:],
+    )
+    config = HeadConfig(backbone="features", head=AdapterHead(bottleneck=BOTTLENECK))
+    settings = TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=8, max_tokens=256)
+    epochs = train(
+        lambda: HeadModel(WIDTH, 2, config),
+        task,
+        config.optimisation,
+        settings,
+        seed=0,
+        device=CPU,
+    )
+    epoch = min(each.report.cpu_seconds for each in epochs)
+    products = min(product_seconds(task, config) for _ in range(EPOCHS))
+    return (
+        f"head epoch: adapter {BOTTLENECK}, {int(lengths[:TRAINING].sum()):,} training tokens of "
+        f"width {WIDTH}: {epoch:.3f} s, {epoch / products:.1f} times its matrix products "
+        f"({products:.3f} s; at most {LIMIT})"
+    )
+
+
+def product_seconds(task: Task, config: HeadConfig) -> float:
+    """Of one epoch's."""
+    lengths, size = task.inputs.lengths, config.optimisation.batch_size
+    trained = training_batches(task.training, lengths, batch_size=size, seed=0)
+    scored = evaluation_batches(task.validation, lengths, batch_size=size)
+    down = torch.randn(BOTTLENECK, WIDTH)
+    total = 0.0
+    for batches, products in ((trained, both), (scored, forward)):
+        for batch in batches:
+            states = torch.randn(len(batch) * int(lengths[batch].max()), WIDTH)
+            inner = torch.randn(len(states), BOTTLENECK)
+            total += seconds(lambda s=states, i=inner, p=products: p(s, i, down))
+    return total
+
+
+def forward(states: Tensor, inner: Tensor, down: Tensor) -> None:
+    """W_down of a batch's states."""
+    del inner
+    torch.mm(states, down.T)
+
+
+def both(states: Tensor, inner: Tensor, down: Tensor) -> None:
+    """And the gradient of W_down."""
+    forward(states, inner, down)
+    torch.mm(inner.T, states)
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """Of the processor."""
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+if __name__ == "__main__":
+    print(measure())
