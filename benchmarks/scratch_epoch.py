@@ -66,8 +66,8 @@ def compare(config: ScratchConfig, corpus: Corpus, tokens: Path, folder: Path) -
     ours = our_seconds(config, task, build)
     theirs = trainer_seconds(config, task, build(), folder)
     return (
-        f"scratch epoch: {config.model}, {len(task.training)} notes take {ours:.2f} s, the Trainer's "
-        f"{theirs:.2f} s: {theirs / ours:.1f} times (at least {LIMIT})"
+        f"scratch epoch: {config.model}, {len(task.training)} notes take {ours:.2f} s, the "
+        f"Trainer's {theirs:.2f} s: {theirs / ours:.1f} times (at least {LIMIT})"
     )
 
 
