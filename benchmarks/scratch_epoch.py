@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -143,7 +144,9 @@ def trainer_seconds(config: ScratchConfig, task: Task, model: ScratchModel, fold
         eval_dataset=rows(task.validation),  # type: ignore[arg-type]
         data_collator=collate,
         compute_metrics=lambda found: {
-            "f1": score(torch.from_numpy(found.predictions).softmax(-1).numpy(), found.label_ids).f1
+            "f1": score(
+                torch.from_numpy(found.predictions).softmax(-1).numpy(), np.asarray(found.label_ids)
+            ).f1
         },
         callbacks=[Clock()],
     )
