@@ -34,7 +34,9 @@ class Pool(nn.Module):
         """
         hidden = hidden.float()
         if self.kind is Pooling.MAX:
-            return hidden.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(dim=1)
+            # By places, not by amax, whose gradient goes over all tokens again, in a CPU's case with
+            # copies that a GPU does not make.
+            return hidden.masked_fill(~mask.unsqueeze(-1), -torch.inf).max(dim=1).values
         if self.kind is Pooling.FIRST:
             return _first(hidden, mask)
         scores = None if self.query is None else hidden @ self.query
