@@ -41,7 +41,9 @@ class Estimate:
     card: Card
     footprint: Footprint
     training_notes: int
-    max_tokens: int  # of the longest note
+    asked_tokens: int  # of a note at most
+    max_tokens: int  # of the longest note, under that and under what the model can read
+    batch_limit: int  # notes of a validation batch
     length_limit: int  # tokens that the model could read
     largest_batch: int  # notes at `max_tokens` that fit, at most MOST_NOTES; 0: none
     largest_tokens: int  # of notes at the config's batch size that fit; 0: none
@@ -107,7 +109,9 @@ class Estimator:
             card=self.card,
             footprint=footprint,
             training_notes=len(self._workload(config).training),
+            asked_tokens=self.max_tokens,
             max_tokens=asked,
+            batch_limit=self.batch_limit,
             length_limit=limit,
             largest_batch=largest(lambda n: excess(n, asked), batch, MOST_NOTES),
             largest_tokens=largest(lambda t: excess(batch, t), asked, limit),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..estimate import Estimate
 
 MIB = 1024**2
+MOST_NOTES = 4096  # as far as larger batches are tried; a test compares it with sizing's
 PARTS = (  # of the training's peak
     ("parameters", "parameter_bytes"),
     ("gradients", "gradient_bytes"),
@@ -63,6 +64,7 @@ def estimate_dict(estimate: Estimate, epochs: int) -> dict[str, Any]:
         **footprint_dict(estimate.config, estimate.footprint, estimate.card, epochs),
         "max_tokens": estimate.max_tokens,
         "largest_batch_notes": estimate.largest_batch,
+        "largest_batch_is_known": estimate.largest_batch < MOST_NOTES,  # else at least so many
         "largest_tokens": estimate.largest_tokens,
         "training_notes": estimate.training_notes,
     }
@@ -75,8 +77,8 @@ def estimate_table(estimate: Estimate, epochs: int, corpus: str) -> Group:
 
     batch = estimate.config.optimisation.batch_size
     heading = (
-        f"{describe(estimate.config)}: batch of {batch} x {estimate.max_tokens} tokens, on the "
-        f"card {estimate.card.name}"
+        f"{describe(estimate.config)}: batch of {batch} x {estimate.max_tokens} tokens"
+        f"{_why_shorter(estimate)}, on the card {estimate.card.name}"
     )
     return Group(
         Text(heading, style="bold"),
@@ -84,6 +86,14 @@ def estimate_table(estimate: Estimate, epochs: int, corpus: str) -> Group:
         Text(_border(estimate)),
         _cost(estimate, epochs, corpus),
     )
+
+
+def _why_shorter(estimate: Estimate) -> str:
+    """Than was asked for."""
+    if estimate.max_tokens >= estimate.asked_tokens:
+        return ""
+    limited = estimate.max_tokens == estimate.length_limit
+    return " (all that the model can read)" if limited else " (the longest note)"
 
 
 def _memory(estimate: Estimate) -> Table:
@@ -115,14 +125,21 @@ def _border(estimate: Estimate) -> str:
         if over <= 0
         else f"does not fit: {_mib(over)} MiB too much"
     )
-    if estimate.largest_batch == 0:
-        return f"It {verdict}. No batch fits at {estimate.max_tokens} tokens.\n" + _length(
-            estimate, batch
-        )
-    return (
-        f"It {verdict}. The largest batch of {estimate.max_tokens} tokens that fits has "
-        f"{estimate.largest_batch:,} {_notes(estimate.largest_batch)}.\n{_length(estimate, batch)}"
-    )
+    tokens, largest = estimate.max_tokens, estimate.largest_batch
+    if largest == 0:
+        said = f"No batch fits at {tokens} tokens{_with_validation(estimate)}."
+    elif largest >= MOST_NOTES:
+        said = f"Batches of {tokens} tokens fit up to {largest:,} notes, and were not tried beyond."
+    else:
+        said = f"The largest batch of {tokens} tokens that fits has {largest:,} {_notes(largest)}."
+    return f"It {verdict}. {said}\n{_length(estimate, batch)}"
+
+
+def _with_validation(estimate: Estimate) -> str:
+    """What else is in the peak, where it may be what does not fit."""
+    if estimate.batch_limit <= estimate.config.optimisation.batch_size:
+        return ""
+    return f", beside validation batches of {estimate.batch_limit:,} notes (--batch-limit)"
 
 
 def _length(estimate: Estimate, batch: int) -> str:

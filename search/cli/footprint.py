@@ -7,6 +7,7 @@ One model in detail, or, where none is named, all heads, modes and scratch model
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,6 +41,7 @@ class FootprintFormat(StrEnum):
 
 @app.command()
 def footprint(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -58,7 +60,7 @@ def footprint(
         str,
         typer.Option(
             help="Under a head: camembert-bio, drbert, alibert, minilm, a Hugging Face id or a "
-            "directory. Its configuration is enough."
+            "directory. Its configuration is enough; with --notes, its tokenizer too."
         ),
     ] = "camembert-bio",
     mode: Annotated[
@@ -117,10 +119,13 @@ def footprint(
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --calibrate: overwrite the file.")
+    ] = False,
     watts: Annotated[
         float | None,
         typer.Option(
-            help="With --calibrate: power of the device under load, where it does not tell.",
+            help="With --calibrate: power of the device under load, in W, where it does not tell.",
             show_default=False,
         ),
     ] = None,
@@ -132,8 +137,9 @@ def footprint(
     from rich.console import Console
 
     error = Console(stderr=True, highlight=False)
+    said = _said(context)
     if calibrate is not None:
-        _calibrate(calibrate, watts, error)
+        _calibrate(calibrate, watts, error, said=said, force=force)
         return
     chosen = Chosen(
         backbone=backbone,
@@ -157,7 +163,7 @@ def footprint(
         from ...trainables.models.backbones import BackboneError
         from ..estimate import Counted, Estimator, gallery
 
-        problems: list[str] = []
+        problems = _unused(said, model, chosen, with_notes=notes is not None)
         config = _config(model, chosen, problems) if model else None
         real = _card(card, problems)
         corpus = _corpus(notes, problems) if notes else Counted(note_count, note_tokens, classes)
@@ -181,11 +187,72 @@ def footprint(
                 shown = [footprint_dict(each, found, real, epochs) for each, found in rows]
                 table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
-            _refuse([str(problem)])
+            _refuse(
+                [f"{problem}{_WITHOUT_NOTES if notes and 'hf download' in str(problem) else ''}"]
+            )
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return
     Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
+
+
+_WITHOUT_NOTES = (
+    ". The notes are counted by its tokenizer: --note-count and --note-tokens in the place of "
+    "--notes need none"
+)
+
+
+def _said(context: typer.Context) -> set[str]:
+    """The options that stand on the command line, by their names here."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+ANYWHERE = {"model", "card", "max_tokens", "batch_limit", "epochs", "notes", "written_as"}
+OF_A_MODEL = {"pooling", "batch_size", "accumulation", "optimiser"}
+OF_SCRATCH = {"width", "blocks", "feed_forward", "vocabulary"}
+OF_HEADS = {
+    "adapter": {"bottleneck"},
+    "lightweight": {"bottleneck"},
+    "grn": {"bottleneck"},
+    "tiny_attention": {"attention_width"},
+}
+OF_MODES = {"last_k": {"last_k"}, "lora": {"lora_rank"}}
+
+
+def _unused(said: set[str], model: str | None, chosen: Chosen, *, with_notes: bool) -> list[str]:
+    """What stands on the command line and would change nothing."""
+    if model and model not in MODELS:
+        return []
+    used, what = ANYWHERE | {"backbone"}, "the table of all models"
+    if model in SCRATCH:
+        used, what = ANYWHERE | OF_A_MODEL | OF_SCRATCH, f"the scratch model {model!r}"
+        used |= {"experts"} if model == "moe" else set()
+    elif model:
+        used, what = (
+            used | OF_A_MODEL | {"mode"} | OF_HEADS.get(model, set()),
+            f"the head {model!r}",
+        )
+        if chosen.mode != "frozen":
+            used |= {"checkpointing"} | OF_MODES.get(chosen.mode, set())
+            what += f" in mode {chosen.mode!r}"
+        else:
+            what += " on a frozen backbone"
+    counts = {"note_count", "note_tokens", "classes"}
+    problems = []
+    if with_notes and (given := said & counts):
+        problems.append(f"--notes says what {_options(given)} would: leave one of them out")
+    if unused := said - used - counts:
+        problems.append(f"{_options(unused)} would change nothing for {what}")
+    return problems
+
+
+def _options(names: set[str]) -> str:
+    said = {"model": "MODEL", "written_as": "--format"}
+    return ", ".join(said.get(n, f"--{n.replace('_', '-')}") for n in sorted(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +291,8 @@ def _config(model: str, chosen: Chosen, problems: list[str]) -> HeadConfig | Scr
         known = [each.value for each in kind]
         if value not in known:
             problems.append(f"{option} is one of {known}; got {value!r}")
+    if chosen.bottleneck == 0 and model in ("adapter", "lightweight"):
+        problems.append(f"--bottleneck 0 is the full width of a grn: {model!r} needs at least 1")
     if problems:
         return None
     optimisation = Optimisation(
@@ -264,13 +333,12 @@ def _config(model: str, chosen: Chosen, problems: list[str]) -> HeadConfig | Scr
 def _head(model: str, chosen: Chosen) -> Any:
     from ...spaces.heads import HEADS
 
-    said = {"bottleneck": chosen.bottleneck, "attention_width": chosen.attention_width}
-    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
-    try:
-        return HEADS[model].settings(**given)
-    except TypeError:
-        wrong = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"the head {model!r} has no {wrong}") from None
+    given: dict[str, Any] = {
+        name: value
+        for name in OF_HEADS.get(model, set())
+        if (value := getattr(chosen, name)) is not None
+    }
+    return HEADS[model].settings(**given)
 
 
 def _card(name: str, problems: list[str]) -> Card | None:
@@ -296,10 +364,21 @@ def _corpus(notes: Path, problems: list[str]) -> Corpus | None:
         return None
 
 
-def _calibrate(file: Path, watts: float | None, error: Console) -> None:
+def _calibrate(
+    file: Path, watts: float | None, error: Console, *, said: set[str], force: bool
+) -> None:
     """Measure the device and write its card."""
+    problems = []
     if file.suffix != ".toml":
-        _refuse([f"a card file ends in .toml; got {file.name!r}"])
+        problems.append(f"a card file ends in .toml; got {file.name!r}")
+    elif file.exists() and not force:
+        problems.append(f"{file} exists: name another file, or use --force to overwrite it")
+    if watts is not None and not 0 < watts < math.inf:
+        problems.append(f"--watts must be a positive number; got {watts}")
+    if unused := said - {"calibrate", "watts", "force"}:
+        problems.append(f"--calibrate measures the device and does no more: {_options(unused)}")
+    if problems:
+        _refuse(problems)
     with error.status("loading torch") as status:
         from ...trainables.card.calibration import calibrate, rated
         from ...trainables.card.cards import CardError, card_toml

@@ -7,7 +7,8 @@ file of a calibrated device they are what was measured, and the shares are 1.
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,18 @@ CARDS = {
     ),
 }
 AUTO, NONE = "auto", "none"
+# The fields of a card file that must be there, with their units.
+UNITS = {
+    "name": "text",
+    "memory_bytes": "bytes",
+    "reserve_bytes": "bytes",
+    "flops": "FLOP/s, like 1.386e12",
+    "bandwidth": "bytes/s, like 80.1e9",
+    "watts": "W",
+    "source": "text",
+}
+# Below these a number is in another unit: TFLOP/s, GB/s, GiB.
+LEAST = {"memory_bytes": MIB, "reserve_bytes": 1, "flops": 1e8, "bandwidth": 1e7, "watts": 0.0}
 
 
 class CardError(ValueError):
@@ -134,19 +147,22 @@ def load_card(name: str) -> Card | None:
     Raises:
         CardError: no such card, a file with missing, unknown or impossible fields, or no device.
     """
-    if name == NONE:
+    known = name.lower()
+    if known == NONE:
         return None
-    if name == AUTO:
+    if known == AUTO:
         from .calibration import real_card
 
         return real_card()
-    if name in CARDS:
-        return CARDS[name]
+    if known in CARDS:
+        return CARDS[known]
     path = Path(name)
     if path.suffix != ".toml":
+        near = get_close_matches(known, CARDS, n=1)
         raise CardError(
             f"a card is one of {sorted(CARDS)}, a .toml file, {AUTO!r} for the GPU of this "
-            f"machine, or {NONE!r} for no emulation; got {name!r}"
+            f"machine, or in a search {NONE!r} for no emulation; got {name!r}"
+            f"{f', did you mean {near[0]!r}?' if near else ''}"
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -157,9 +173,9 @@ def load_card(name: str) -> Card | None:
 
 def _checked(values: dict[str, Any], name: str) -> Card:
     wanted = {f.name for f in fields(Card)}
-    needed = {f.name for f in fields(Card) if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(needed - values.keys()):
-        raise CardError(f"the card file {name!r} lacks {missing}; it needs {sorted(needed)}")
+    if missing := [field for field in UNITS if field not in values]:
+        needed = ", ".join(f"{field} ({unit})" for field, unit in UNITS.items())
+        raise CardError(f"the card file {name!r} lacks {missing}; it needs {needed}")
     if unknown := sorted(values.keys() - wanted):
         raise CardError(f"the card file {name!r} has unknown fields {unknown}")
     texts = [n for n in ("name", "source") if not isinstance(values[n], str) or not values[n]]
@@ -167,16 +183,18 @@ def _checked(values: dict[str, Any], name: str) -> Card:
         raise CardError(
             f"the card file {name!r}: name and source are text, in quotes; found wrong: {texts}"
         )
-    numbers = ("memory_bytes", "reserve_bytes", "flops", "bandwidth", "watts")
-    values = {**values, **{n: _whole(values[n]) for n in numbers[:2]}}
-    bad = [n for n in numbers if not _is_positive(values[n])]
-    bad += [n for n in numbers[:2] if n not in bad and not isinstance(values[n], int)]
+    sizes = ("memory_bytes", "reserve_bytes")
+    values = {**values, **{n: _whole(values[n]) for n in sizes}}
+    bad = [n for n in LEAST if not _is_positive(values[n])]
+    bad += [n for n in sizes if n not in bad and not isinstance(values[n], int)]
     if bad or values["reserve_bytes"] >= values["memory_bytes"]:
         raise CardError(
-            f"the card file {name!r}: {', '.join(numbers)} must be positive numbers, bytes whole "
+            f"the card file {name!r}: {', '.join(LEAST)} must be positive numbers, bytes whole "
             "ones, and the reserve smaller than the memory; found wrong: "
             f"{bad or ['reserve_bytes']}"
         )
+    if small := [f"{n} in {UNITS[n]}" for n, least in LEAST.items() if values[n] < least]:
+        raise CardError(f"the card file {name!r} must give {'; '.join(small)}: found too small")
     shares = [n for n in ("flops_share", "bandwidth_share") if not _is_share(values.get(n, 1))]
     rates = values.get("element_rates", {})
     if not isinstance(rates, dict) or not all(map(_is_positive, rates.values())):

@@ -34,8 +34,8 @@ class Pool(nn.Module):
         """
         hidden = hidden.float()
         if self.kind is Pooling.MAX:
-            # By places, not by amax, whose gradient goes over all tokens again, in a CPU's case with
-            # copies that a GPU does not make.
+            # By places, not by amax, whose gradient goes over all tokens again, and on a CPU makes
+            # copies that a GPU does not.
             return hidden.masked_fill(~mask.unsqueeze(-1), -torch.inf).max(dim=1).values
         if self.kind is Pooling.FIRST:
             return _first(hidden, mask)

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from headhunt.search.cli import app
+from headhunt.search.cli._estimates import MOST_NOTES
+from headhunt.trainables.card import sizing
 from headhunt.trainables.card.cards import CARDS, card_toml
 
 SMALL = ("--max-tokens", "32", "--note-count", "100")
@@ -80,8 +82,23 @@ def test_a_card_file_is_taken(tmp_path):
         (("linear", "--mode", "frozn"), "--mode is one of"),
         (("linear", "--optimiser", "adam"), "--optimiser is one of"),
         (("linear", "--pooling", "last"), "--pooling is one of"),
-        (("linear", "--bottleneck", "8"), "the head 'linear' has no --bottleneck"),
-        (("linear", "--checkpointing"), "frozen has no checkpointing"),
+        (
+            ("linear", "--bottleneck", "8"),
+            "--bottleneck would change nothing for the head 'linear'",
+        ),
+        (
+            ("tiny_attention", "--attention-width", "16", "--bottleneck", "4", "--last-k", "1"),
+            "--bottleneck, --last-k would change nothing for the head 'tiny_attention' on a frozen",
+        ),
+        (
+            ("linear", "--checkpointing"),
+            "--checkpointing would change nothing for the head 'linear'",
+        ),
+        (("transformer", "--mode", "full"), "--mode would change nothing for the scratch model"),
+        (("--batch-size", "4"), "--batch-size would change nothing for the table of all models"),
+        (("linear", "--watts", "50"), "--watts would change nothing"),
+        (("linear", "--notes", "n.csv", "--classes", "3"), "--notes says what --classes would"),
+        (("adapter", "--bottleneck", "0"), "'adapter' needs at least 1"),
         (("linear", "--card", "none"), "a footprint needs a card"),
         (("linear", "--card", "auto"), "and there is none"),
         (("linear", "--card", "p630"), "a card is one of"),
@@ -90,6 +107,12 @@ def test_a_card_file_is_taken(tmp_path):
         (("transformer", "--width", "33"), "33"),
         (("--calibrate", "card.txt"), "a card file ends in .toml"),
         (("--calibrate", "card.toml"), "--watts"),
+        (
+            ("--calibrate", "card.toml", "--watts", "-5"),
+            "--watts must be a positive number; got -5",
+        ),
+        (("--calibrate", "card.toml", "--watts", "nan"), "--watts must be a positive number"),
+        (("linear", "--calibrate", "card.toml", "--watts", "5"), "does no more: MODEL"),
     ],
 )
 def test_what_is_wrong_is_said_with_status_2(arguments, said):
@@ -98,6 +121,38 @@ def test_what_is_wrong_is_said_with_status_2(arguments, said):
     assert result.exit_code == 2, result.output
     assert said in " ".join(result.stderr.split())
     assert result.stdout == ""
+
+
+def test_a_file_is_not_overwritten_by_a_calibration(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("name = 1", encoding="utf-8")
+
+    result = run("--calibrate", str(file), "--watts", "10")
+
+    assert result.exit_code == 2
+    assert "exists: name another file, or use --force" in " ".join(result.stderr.split())
+    assert file.read_text(encoding="utf-8") == "name = 1"
+
+
+def test_where_larger_batches_were_not_tried_none_is_called_the_largest():
+    options = ("--max-tokens", "8", "--note-count", "20", "--card", "h200")
+    shown = json.loads(run("transformer", "--format", "json", *options).stdout)
+
+    assert shown["largest_batch_notes"] == MOST_NOTES == sizing.MOST_NOTES
+    assert not shown["largest_batch_is_known"]
+    assert f"fit up to {MOST_NOTES:,} notes, and were not tried beyond" in run(
+        "transformer", *options
+    ).stdout.replace("\n", " ")
+
+
+def test_what_limits_the_length_or_the_batch_is_said():
+    long = run("linear", "--max-tokens", "1024", "--note-count", "100")
+    validation = run("linear", "--mode", "full", "--batch-limit", "4096", *SMALL)
+
+    assert "batch of 8 x 512 tokens (all that the model can read)" in long.stdout
+    assert "beside validation batches of 4,096 notes (--batch-limit)" in " ".join(
+        validation.stdout.split()
+    )
 
 
 def test_several_wrong_options_are_said_at_once():

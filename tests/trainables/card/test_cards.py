@@ -114,8 +114,10 @@ def line(name, value):
     ("text", "message"),
     [
         ("name = ", "cannot be read"),
-        (line("watts", None), r"lacks \['watts'\]; it needs \['bandwidth', 'flops'"),
-        ("", r"lacks \['bandwidth', 'flops', 'memory_bytes', 'name', 'reserve_bytes', 'source'"),
+        (line("watts", None), r"lacks \['watts'\]; it needs name \(text\), memory_bytes \(bytes"),
+        ("", r"lacks \['name', 'memory_bytes', .*; it needs .*, flops \(FLOP/s, like 1.386e12\), "),
+        (line("flops", "1.386"), r"must give flops in FLOP/s, like 1.386e12: found too small"),
+        (line("bandwidth", "80"), r"must give bandwidth in bytes/s, like 80.1e9: found too small"),
         (line("price", "100"), r"unknown fields \['price'\]"),
         (line("flops", "0"), r"must be positive numbers.* found wrong: \['flops'\]"),
         (line("flops", "-1.0"), r"found wrong: \['flops'\]"),
@@ -134,6 +136,13 @@ def line(name, value):
 def test_a_card_file_that_is_wrong_says_what_and_what_it_needs(tmp_path, text, message):
     with pytest.raises(CardError, match=message):
         load_card(write(tmp_path, text))
+
+
+def test_a_name_is_taken_in_any_case_and_a_near_miss_gets_a_hint():
+    assert load_card("P620") == P620
+
+    with pytest.raises(CardError, match=r"got 'p260', did you mean 'p620'\?"):
+        load_card("p260")
 
 
 def test_a_card_file_that_does_not_exist_or_is_no_text_cannot_be_read(tmp_path):
