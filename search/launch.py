@@ -28,7 +28,6 @@ from .settings import Request, Settings
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
-ETA = 3  # one trial in three goes on at a rung
 DEFAULT_TRIALS = 40  # where no budget is named
 
 

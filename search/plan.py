@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..spaces.configs import BaselineConfig, Config
-from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, Role, State
+from ..spaces.record import EpochReport, Footprint, Outcome, Role, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
 from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
 from .ahead import Ahead
 from .rungs import Rungs
-from .sampling import Proposer
+from .sampling import Proposes
 from .study import Study, Trial
 
 KEPT_WEIGHTS = 10  # trials whose best epoch's weights are kept
@@ -57,7 +57,7 @@ class Plan:
     def __init__(
         self,
         study: Study,
-        proposer: Proposer,
+        proposer: Proposes,
         footprint: Callable[[Config], Footprint | None],
         rungs: Rungs,
         budget: Budget,
@@ -171,15 +171,15 @@ class Plan:
 
     def started(self) -> int:
         """Trials that count against the budget, unless one that runs proves too large."""
-        return sum(trial.state in STARTED for trial in self.study.trials)
+        return self.study.tally.started
 
     def _spent(self) -> bool:
         """Whether a budget is, whatever becomes of the trials that run."""
-        running = sum(trial.state is State.RUNNING for trial in self.study.trials)
+        tally = self.study.tally
         limits = (
-            ("trials", self.budget.trials, self.started() - running),
-            ("card hours", self.budget.card_hours, self.study.card_hours()),
-            ("GPU hours", self.budget.gpu_hours, sum(t.gpu_hours for t in self.study.trials)),
+            ("trials", self.budget.trials, tally.started - tally.states[State.RUNNING]),
+            ("card hours", self.budget.card_hours, tally.card_hours),
+            ("GPU hours", self.budget.gpu_hours, tally.gpu_hours),
             ("wall hours", self.budget.wall_hours, self._elapsed_hours()),
         )
         for name, limit, spent in limits:
