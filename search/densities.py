@@ -29,7 +29,7 @@ def log_density(mixture: Any, points: Floats) -> Floats:
             logs += _discrete(distribution, values)[places]
         else:
             logs += _continuous(distribution, column)
-    return logsumexp(logs, axis=1)
+    return np.asarray(logsumexp(logs, axis=1))
 
 
 def _continuous(distribution: Any, values: Floats) -> Floats:

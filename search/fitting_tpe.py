@@ -44,6 +44,7 @@ class FittingTPE(TPESampler):
         self._space: dict[str, BaseDistribution] = {}
         # Of each group of parameters that exist together: candidates by name, and their gains.
         self._drawn: list[tuple[dict[str, NDArray[Any]], NDArray[Any]]] = []
+        self._seen = list(self._drawn)  # and of single parameters that no trial had
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -57,12 +58,13 @@ class FittingTPE(TPESampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The parameters of the best candidate, all groups at once."""
-        params: dict[str, Any] = {}
         if not self._drawn:
-            params = super().sample_relative(study, trial, search_space)
+            self._seen = []
+            super().sample_relative(study, trial, search_space)
+            self._drawn = list(self._seen)
         if not self._drawn:
             self.left = 0  # still the random start
-            return params
+            return {}
         self.left -= 1
         places = range(self.left * CANDIDATES, (self.left + 1) * CANDIDATES)
         if not self._fits.knows:  # all that is known fits
@@ -114,7 +116,7 @@ class FittingTPE(TPESampler):
         points = np.array(list(samples.values())).T
         below, above = mpe_below._mixture_distribution, mpe_above._mixture_distribution
         gains = log_density(below, points) - log_density(above, points)
-        self._drawn.append((samples, gains))
+        self._seen.append((samples, gains))
         return gains
 
     def _had(self, params: Mapping[str, Any], trial: FrozenTrial) -> dict[str, Any]:

@@ -181,6 +181,9 @@ def _write_table(report: Report) -> None:
 
     out = console()
     out.print(_table(report))
+    out.print(
+        "Trials: complete/pruned/infeasible/failed. Curves: recorded/partly recorded/guessed."
+    )
     for note in report.notes:
         out.print(note)
 
@@ -190,9 +193,11 @@ def _table(report: Report) -> Table:
     from rich.table import Table
 
     seeds = len(report.results[0].runs)
-    title = f"{report.study}, simulated" + (f": means of {seeds} seeds" if seeds > 1 else "")
+    title = f"{report.study}, simulated" + (
+        f": means of {seeds} seeds, ± their standard deviation" if seeds > 1 else ""
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("sampler")
+    table.add_column("sampler", no_wrap=True)
     for header in (
         "slots",
         "rungs",
@@ -201,9 +206,8 @@ def _table(report: Report) -> Table:
         "best F1",
         "hours\nto best",
         "busy",
-        "complete\npruned",
-        "infeasible\nfailed",
-        "curves recorded\npartly, guessed",
+        "trials",
+        "curves",
     ):
         table.add_column(header, justify="right", no_wrap=True)
     for result in report.results:
@@ -213,17 +217,17 @@ def _table(report: Report) -> Table:
 
 def _cells(result: Result) -> list[str]:
     from ...analysis.tables import amount
-    from ...spaces.record import State
+    from ..simulation.report import ENDED
     from ..simulation.trainer import Source
 
     def figure(name: str, show: Callable[[float], str]) -> str:
         mean, spread = result.mean(name), result.spread(name)
         if mean is None:
             return "-"
-        return show(mean) if spread is None else f"{show(mean)} ± {show(spread)}"
+        return show(mean) if spread is None else f"{show(mean)}\n±{spread:.2g}"
 
     def trials(*which: State | Source) -> str:
-        return " + ".join(f"{result.trials(each):,.0f}" for each in which)
+        return "/".join(f"{result.trials(each):,.0f}" for each in which)
 
     return [
         result.scenario.sampler,
@@ -233,9 +237,8 @@ def _cells(result: Result) -> list[str]:
         figure("card_hours", amount),
         figure("best_f1", lambda f1: f"{f1:.4f}"),
         figure("hours_to_best", amount),
-        figure("busy_share", lambda share: f"{share:.0%}"),
-        trials(State.COMPLETE, State.PRUNED),
-        trials(State.INFEASIBLE, State.FAILED),
+        f"{result.mean('busy_share'):.0%}",
+        trials(*ENDED),
         trials(*Source),
     ]
 

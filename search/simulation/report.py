@@ -97,13 +97,14 @@ class Report:
     def _of_the_surrogate(self) -> list[str]:
         if self.quality is None:
             return ["Every curve is as it was recorded."]
-        told = self.quality
-        kind = "complete trials" if told.complete else "trials"
+        told, final = self.quality, ""
+        if told.final_rank_correlation is not None:
+            final = f" and {told.final_rank_correlation:.2f} at the end ({told.complete} complete)"
         return [
             f"Guessed curves are no measurements. The surrogate ({NAME}, fitted to "
-            f"{self.fitted_to} trials), on {told.trials} {kind} that it had not seen: rank "
-            f"correlation of F1 {told.rank_correlation:.2f}; median error {told.f1_error:.3f} of "
-            f"F1 and {told.seconds_error:.0%} of an epoch's seconds.",
+            f"{self.fitted_to} trials), on trials that it had not seen: rank correlation of F1 "
+            f"{told.first_rank_correlation:.2f} after one epoch{final}; median error "
+            f"{told.f1_error:.3f} of F1 and {told.seconds_error:.0%} of an epoch's seconds.",
             f"It guesses no F1 above the best recorded one ({self.best_recorded:.4f}), and no "
             "failures: compare scenarios with each other.",
         ]

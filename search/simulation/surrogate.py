@@ -2,8 +2,10 @@
 
 Forests of randomised trees (Geurts et al. 2006) over a config's own fields: one for the F1 of the
 first epoch, one for that of the next epoch given the one before, one for the seconds of an epoch,
-one for the footprint. A forest's guess is a mean of what was recorded: never a better F1 than the
-best one there. How far it is off is measured on trials that it was not fitted on.
+one for the footprint. Of seconds and bytes the guess is the forest's mean. A curve is that of one
+of its trees, drawn by the config's hash: means alone would have none of the spread that samplers
+and rungs meet. No guess is a better F1 than the best one recorded. How far all this is off is
+measured on trials that it was not fitted on.
 """
 
 import math
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesRegressor
 
-from ...spaces.configs import Config, HeadConfig, Mode
+from ...spaces.configs import Config, HeadConfig, Mode, config_hash
 from ...spaces.record import EpochReport, Footprint, State
 from ..study import Trial
 from .encoder import Encoder
@@ -25,7 +27,7 @@ from .recorded import Recorded, SimulationError
 NAME = "extra-trees"
 TREES = 24
 LEAST_TRIALS = 20  # with a score
-LEAST_COMPLETE = 10  # from which on the errors are those of complete trials alone
+LEAST_COMPLETE = 10  # for a rank correlation
 FOLDS = 5
 LEAST_SECONDS = 1e-6  # of an epoch: its logarithm is learned
 
@@ -57,15 +59,17 @@ class Forest:
         ]
 
     def guess(self, row: Sequence[float]) -> Floats:
-        """At a row [columns]: [targets]."""
-        leaves = []
-        for left, right, column, threshold, values in self._trees:
-            node = 0
-            while left[node] >= 0:
-                goes_left = row[column[node]] <= threshold[node]
-                node = left[node] if goes_left else right[node]
-            leaves.append(values[node])
-        return np.mean(leaves, axis=0)
+        """The mean at a row [columns]: [targets]."""
+        return np.mean([self.draw(row, tree) for tree in range(TREES)], axis=0)
+
+    def draw(self, row: Sequence[float], tree: int) -> Floats:
+        """What one of the trees says there: [targets]."""
+        left, right, column, threshold, values = self._trees[tree]
+        node = 0
+        while left[node] >= 0:
+            goes_left = row[column[node]] <= threshold[node]
+            node = left[node] if goes_left else right[node]
+        return values[node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,10 @@ class Quality:
     """How far the surrogate is off, on trials that it was not fitted on."""
 
     trials: int  # that it was tried on
-    complete: bool  # whether those are the complete trials alone
-    rank_correlation: float  # Spearman's, of their scores
-    f1_error: float  # median, absolute
+    complete: int  # of them
+    first_rank_correlation: float  # Spearman's, of the F1 after one epoch, over all
+    final_rank_correlation: float | None  # of the score, over the complete ones; None: too few
+    f1_error: float  # median, absolute, of the score at the last epoch that was trained
     seconds_error: float  # median, relative, of an epoch
 
 
@@ -134,12 +139,12 @@ class Surrogate:
 
     def next_f1(self, config: Config, reports: Sequence[EpochReport]) -> float:
         """Of the epoch after these."""
-        row = self._encoder.row(config)
+        row, tree = self._encoder.row(config), int(config_hash(config), 16) % TREES
         if not reports:
-            return self._first.guess(row).item()
+            return self._first.draw(row, tree).item()
         if self._next is None:  # no trial was recorded that far
             return reports[-1].f1
-        return self._next.guess([*row, *_standing(reports)]).item()
+        return self._next.draw([*row, *_standing(reports)], tree).item()
 
     def footprint(self, config: Config) -> Footprint | None:
         """Peak and seconds on the study's card; None without one. Sizes and FLOPs are left out."""
@@ -182,26 +187,30 @@ def epoch_seconds(reports: Sequence[EpochReport]) -> float:
 def quality(scored: Sequence[Trial]) -> Quality:
     """Cross-validated over trials: each is guessed by a surrogate that did not see it."""
     order = np.random.default_rng(0).permutation(len(scored))
-    guessed, seconds = np.empty(len(scored)), np.empty(len(scored))
+    guessed_first, guessed, seconds = np.empty((3, len(scored)))
     for fold in range(FOLDS):
         left_out = order[fold::FOLDS]
         rest = [scored[place] for place in np.setdiff1d(order, left_out)]
         surrogate = Surrogate(rest, ())
         for place in left_out:
             trial = scored[place]
-            guessed[place] = _guessed_score(surrogate, trial.config, len(trial.reports))
+            curve = _guessed_curve(surrogate, trial.config, len(trial.reports))
+            guessed_first[place], guessed[place] = curve[0], max(curve)
             seconds[place] = surrogate.seconds(trial.config)
     scores = np.array([trial.best.f1 for trial in scored if trial.best])
+    first = np.array([trial.reports[0].f1 for trial in scored])
     took = np.array([epoch_seconds(trial.reports) for trial in scored])
     complete = np.array([trial.state is State.COMPLETE for trial in scored])
-    alone = complete.sum() >= LEAST_COMPLETE
-    told = complete if alone else np.ones(len(scored), dtype=bool)
+    enough = complete.sum() >= LEAST_COMPLETE
     return Quality(
-        trials=int(told.sum()),
-        complete=bool(alone),
-        rank_correlation=_rank_correlation(guessed[told], scores[told]),
-        f1_error=float(np.median(np.abs(guessed - scores)[told])),
-        seconds_error=float(np.median(np.abs(seconds / took - 1)[told])),
+        trials=len(scored),
+        complete=int(complete.sum()),
+        first_rank_correlation=_rank_correlation(guessed_first, first),
+        final_rank_correlation=(
+            _rank_correlation(guessed[complete], scores[complete]) if enough else None
+        ),
+        f1_error=float(np.median(np.abs(guessed - scores))),
+        seconds_error=float(np.median(np.abs(seconds / took - 1))),
     )
 
 
@@ -210,11 +219,11 @@ def _rank_correlation(left: Floats, right: Floats) -> float:
     return float(np.corrcoef(rankdata(left), rankdata(right))[0, 1])
 
 
-def _guessed_score(surrogate: Surrogate, config: Config, epochs: int) -> float:
+def _guessed_curve(surrogate: Surrogate, config: Config, epochs: int) -> list[float]:
     reports: list[EpochReport] = []
     for epoch in range(1, epochs + 1):
         reports.append(epoch_report(epoch, surrogate.next_f1(config, reports), 0.0))
-    return max(report.f1 for report in reports)
+    return [report.f1 for report in reports]
 
 
 def _standing(reports: Sequence[EpochReport]) -> list[float]:
