@@ -254,8 +254,11 @@ class Proposer:
         ended = [t for t in trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
         best = self._best([t for t in ended if t.state is TrialState.COMPLETE])
         kept = {t.number for t in [*best, *ended[len(best) - VIEW_TRIALS // 2 :]]}
+        running = VIEW_RUNNING
+        if self._sampler == "random":  # it looks at none
+            kept, running = set[int](), 0
         shown = sorted(n for n, p in self._live.items() if p.live is not None)
-        for number in shown[:-VIEW_RUNNING]:
+        for number in shown[: max(0, len(shown) - running)]:
             self._live[number] = replace(self._live[number], live=None)
         live = {p.live.number: n for n, p in self._live.items() if p.live is not None}
         self._view = optuna.create_study(directions=self._directions)
@@ -299,9 +302,11 @@ class Proposer:
         proposal = self._live.pop(trial.number, None)
         if proposal is None:
             return
-        if proposal.live is None:  # it ran for so long that the view has forgotten it
-            proposal = replace(proposal, live=self._show(_running(trial.sampled)))
         self._results += 1
+        if proposal.live is None:  # it ran for so long that the view has forgotten it
+            if self._sampler == "random":
+                return
+            proposal = replace(proposal, live=self._show(_running(trial.sampled)))
         if trial.state is State.INFEASIBLE:
             self._outgrew(proposal, trial)
             return

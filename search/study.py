@@ -7,6 +7,7 @@ a study at a time.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,9 @@ class Study:
         values = self.values(trial) if state is TrialState.COMPLETE else None
         self._storage.set_trial_state_values(trial.storage_id, state, values)
 
-    @property
+    @cached_property
     def objective(self) -> list[str]:
-        """The objectives by name."""
+        """The objectives by name; they never change."""
         return list(self.manifest["objective"])
 
     def values(self, trial: Trial) -> list[float]:

@@ -11,6 +11,7 @@ measured on trials that it was not fitted on.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ TREES = 24
 LEAST_TRIALS = 20  # with a score
 LEAST_COMPLETE = 10  # for a rank correlation
 FOLDS = 5
+ASKED = 4096  # configs whose rows are kept: those that run are asked of epoch after epoch
 LEAST_SECONDS = 1e-6  # of an epoch: its logarithm is learned
 
 Floats = NDArray[np.floating[Any]]
@@ -95,6 +97,7 @@ class Surrogate:
             known: trials whose footprints are; none without a card.
         """
         self._encoder = Encoder([t.config for t in (*scored, *known)])
+        self._asked = lru_cache(ASKED)(self._ask)
         rows = [self._encoder.row(t.config) for t in scored]
         self._first = Forest(rows, [t.reports[0].f1 for t in scored])
         steps = [
@@ -135,11 +138,11 @@ class Surrogate:
 
     def seconds(self, config: Config) -> float:
         """Of an epoch, by the clock."""
-        return math.exp(self._seconds.guess(self._encoder.row(config)).item())
+        return math.exp(self._seconds.guess(self._asked(config)[0]).item())
 
     def next_f1(self, config: Config, reports: Sequence[EpochReport]) -> float:
         """Of the epoch after these."""
-        row, tree = self._encoder.row(config), int(config_hash(config), 16) % TREES
+        row, tree = self._asked(config)
         if not reports:
             return self._first.draw(row, tree).item()
         if self._next is None:  # no trial was recorded that far
@@ -150,7 +153,7 @@ class Surrogate:
         """Peak and seconds on the study's card; None without one. Sizes and FLOPs are left out."""
         if self._need is None:
             return None
-        peak, seconds = np.exp(self._need.guess(self._encoder.row(config)))
+        peak, seconds = np.exp(self._need.guess(self._asked(config)[0]))
         return Footprint(
             peak_bytes=round(peak),
             limit_bytes=self._limit_bytes,
@@ -161,6 +164,10 @@ class Surrogate:
             epoch_seconds=float(seconds),
             encoding_seconds=self._encoding_seconds.get(_encoded(config), 0.0),
         )
+
+    def _ask(self, config: Config) -> tuple[list[float], int]:
+        """The config's row, and the tree that its curve is of."""
+        return self._encoder.row(config), int(config_hash(config), 16) % TREES
 
 
 def epoch_report(epoch: int, f1: float, wall_seconds: float) -> EpochReport:
