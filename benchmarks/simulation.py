@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="its store")
     parser.add_argument("--trials", type=int, help=f"default {TRIALS}, with --views {VIEW_TRIALS}")
     parser.add_argument("--slots", type=int, help=f"default {SLOTS}, with --views 1")
+    parser.add_argument("--samplers", default="random,tpe", help="default random,tpe")
     parser.add_argument("--views", action="store_true", help="compare what TPE looks at")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +116,7 @@ def main() -> None:
         for line in views(recorded, given.trials or VIEW_TRIALS, given.slots or 1):
             print(line, flush=True)
         return
-    for sampler in ("random", "tpe"):
+    for sampler in given.samplers.split(","):
         print(measure(recorded, sampler, given.trials or TRIALS, given.slots or SLOTS), flush=True)
 
 

@@ -48,9 +48,11 @@ RANDOM_TRIES = 500
 VIEW_TRIALS = 300
 VIEW_BEST = 100
 VIEW_RUNNING = 50
-# So many results let a TPE draw for one proposal more before it looks again: with a thousand it
-# looks after ten, a hundredth of what it knows.
+# So many results, or so many trials that run, let a TPE draw for one proposal more before it looks
+# again: what it then does not see is a hundredth of what it knows, or a twentieth of what nobody
+# does.
 RESULTS_A_PROPOSAL = 100
+RUNNING_A_PROPOSAL = 20
 MOST_PROPOSALS = 32
 PROBES = 64  # random proposals that tell what a space is like
 
@@ -354,7 +356,9 @@ class Proposer:
         if name == "tpe" and self._tpe is not None and self._tpe.left:
             return self._tpe
         seed = derive_seed(self._seed, "sampler", number, attempt)
-        proposals = min(max(1, self._results // RESULTS_A_PROPOSAL), MOST_PROPOSALS)
+        by_results = self._results // RESULTS_A_PROPOSAL
+        by_running = len(self._live) // RUNNING_A_PROPOSAL
+        proposals = min(max(1, by_results, by_running), MOST_PROPOSALS)
         made = make_sampler(name, seed, self._space, self._fits, proposals=proposals)
         self._tpe = made if isinstance(made, FittingTPE) else self._tpe
         return made
