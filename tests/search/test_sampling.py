@@ -446,7 +446,7 @@ def test_a_tpe_that_knows_much_draws_for_several_proposals_at_once(monkeypatch):
 
 
 def test_a_parameter_that_no_trial_had_is_sampled_in_each_of_several_proposals():
-    def suggest(trial):
+    def suggest(trial) -> Any:
         trial.suggest_float("rate", 0, 1)
         return trial.suggest_float("new", 0, 1) if trial.number >= 12 else 0
 
