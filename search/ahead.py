@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..spaces.configs import Config, config_hash
 from ..spaces.record import Footprint
-from .sampling import Proposal, Proposer, SpaceError
+from .sampling import Proposal, Proposes, SpaceError
 from .study import Trial
 
 REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
@@ -33,7 +33,7 @@ class Ahead:
 
     def __init__(
         self,
-        proposer: Proposer,
+        proposer: Proposes,
         footprint: Callable[[Config], Footprint | None],
         is_known: Callable[[Config], bool],
     ) -> None:

@@ -7,7 +7,7 @@ It knows configs by the sampler's parameters, and nothing of what they mean.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,7 +28,8 @@ from ..spaces.record import Footprint
 DEGREE = 3
 LEAST_KNOWN = 10  # footprints before anything is guessed
 MOST_KNOWN = 200  # the latest: learning from them takes tenths of a second
-BLOCK = 5  # footprints after which relevance is learned anew
+BLOCK = 5  # footprints after which relevance is learned anew; a tenth of them where that is more
+FRESH = 50  # of so many footprints one may be new to the process
 STEPS = 30  # of the optimiser that learns it
 # Of the prior on the logarithm of a weight. Without it, a process that knew 30 real footprints of
 # `--space finetune` was 24 times as far off as it said; with it, twice.
@@ -61,10 +62,12 @@ class Fits:
         key = tuple(sorted(params.items()))
         if key in self._known:
             self._relevance = None  # or it would depend on when it was learned, unlike on a resume
+        again = key in self._known or not distributions.keys() <= self._distributions.keys()
         self._known[key] = math.log(ratio)
         self._distributions.update(distributions)
         self._any_over = self._any_over or ratio > 1
-        self._process = None
+        if again or _whole(len(self._known), 1, FRESH) == len(self._known):
+            self._process = None
 
     @property
     def knows(self) -> bool:
@@ -88,17 +91,24 @@ class Fits:
             return self._process.guess(self._row(params))
 
     def _learned(self) -> "Process":
-        latest = list(self._known.items())[-MOST_KNOWN:]
-        rows = np.stack([self._row(dict(key)) for key, _ in latest])
-        logs = np.array([log for _, log in latest])
-        blocks, rest = divmod(len(self._known), BLOCK)
-        stage = (blocks, rows.shape[1])
+        count = len(self._known)
+        known = list(self._known.items())[: _whole(count, 1, FRESH)]
+        rows, logs = self._rows(known[-MOST_KNOWN:])
+        # Of whole blocks alone: a resumed search, which learns all at once, then guesses what the
+        # one does that never stopped.
+        block = _whole(count, BLOCK, 10)
+        stage = (block, rows.shape[1])
         if self._relevance is None or self._stage != stage:
-            # Of whole blocks alone: a resumed search, which learns all at once, then guesses what
-            # the one does that never stopped.
-            whole = len(logs) - rest
-            self._relevance, self._stage = Relevance.learned(rows[:whole], logs[:whole]), stage
+            learned = Relevance.learned(*self._rows(known[:block][-MOST_KNOWN:]))
+            self._relevance, self._stage = learned, stage
         return Process.of(rows, logs, self._relevance)
+
+    def _rows(
+        self, known: Sequence[tuple[tuple[tuple[str, Any], ...], float]]
+    ) -> tuple[Floats, Floats]:
+        """What is known: [footprints, columns], and [footprints]."""
+        rows = np.stack([self._row(dict(key)) for key, _ in known])
+        return rows, np.array([log for _, log in known])
 
     def _row(self, params: Params) -> Floats:
         """What a config has, as numbers; parameters that it does not have stand at 0."""
@@ -106,6 +116,16 @@ class Fits:
         for name, distribution in sorted(self._distributions.items()):
             row += _columns(distribution, params.get(name), there=name in params)
         return np.array(row)
+
+
+def _whole(count: int, block: int, share: int) -> int:
+    """How many of `count` are whole blocks, each a `share`-th of them where that is more.
+
+    >>> _whole(49, 5, 10), _whole(149, 5, 10), _whole(150, 5, 10), _whole(1999, 5, 10)
+    (45, 140, 150, 1950)
+    """
+    size = block * max(1, count // (block * share))
+    return count - count % size
 
 
 def _some_value(distribution: BaseDistribution) -> Any:

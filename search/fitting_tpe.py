@@ -2,75 +2,134 @@
 
 TPE draws candidates where good trials are and takes the one of the largest gain: the density of
 good trials over that of the others. This one takes the largest gain among those that may fit,
-by a guess from the footprints known so far. It is asked once for a proposal, and gives one.
+by a guess from the footprints known so far. Its candidates can be drawn for several proposals at
+once, as working out the densities takes far longer than drawing from them.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
+from .densities import log_density
 from .fits import Fits
 
 # Of fitting, below which a candidate is set aside: it would need the luck of one standard
 # deviation. A larger one keeps away from the border, where the best configs often are.
 LEAST_CHANCE = 0.16
+LOG_LEAST_CHANCE = math.log(LEAST_CHANCE)
+CANDIDATES = 24  # of a proposal, as many as Optuna's own
 
 
 class FittingTPE(TPESampler):
     """Optuna's TPE, with another choice among its candidates."""
 
-    def __init__(self, suggest: Callable[[BaseTrial], object], fits: Fits, **options: Any) -> None:
-        super().__init__(**options)
-        self._suggest, self._fits = suggest, fits
+    def __init__(
+        self,
+        suggest: Callable[[BaseTrial], object],
+        fits: Fits,
+        *,
+        proposals: int = 1,
+        **options: Any,
+    ) -> None:
+        """Make it for so many proposals: from one on it looks at no newer trials."""
+        super().__init__(n_ei_candidates=CANDIDATES * proposals, **options)
+        self._suggest, self._fits, self.left = suggest, fits, proposals
+        self._space: dict[str, BaseDistribution] = {}
         # Of each group of parameters that exist together: candidates by name, and their gains.
         self._drawn: list[tuple[dict[str, NDArray[Any]], NDArray[Any]]] = []
+        self._seen = list(self._drawn)  # and of single parameters that no trial had
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Of the trials that it looks at."""
+        if not self._drawn:
+            self._space = super().infer_relative_search_space(study, trial)
+        return self._space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The parameters of the best candidate, all groups at once."""
-        self._drawn = []
-        params = super().sample_relative(study, trial, search_space)
-        if not self._drawn or not self._fits.knows:
-            return params  # still the random start, or all that is known fits
-        candidates = [
-            {
-                name: search_space[name].to_external_repr(values[place].item())
-                for group, _ in self._drawn
-                for name, values in group.items()
-            }
-            for place in range(len(self._drawn[0][1]))
-        ]
-        worths = [self._worth(place, each, trial) for place, each in enumerate(candidates)]
-        return candidates[worths.index(max(worths))]
+        if not self._drawn:
+            self._seen = []
+            super().sample_relative(study, trial, search_space)
+            self._drawn = list(self._seen)
+        if not self._drawn:
+            self.left = 0  # still the random start
+            return {}
+        self.left -= 1
+        places = range(self.left * CANDIDATES, (self.left + 1) * CANDIDATES)
+        if not self._fits.knows:  # all that is known fits
+            return self._largest_gains(places, search_space)
+        return self._fitting(places, search_space, trial)
+
+    def _fitting(
+        self, places: range, search_space: dict[str, BaseDistribution], trial: FrozenTrial
+    ) -> dict[str, Any]:
+        """The candidate of the largest gain that may fit; where none may, the likeliest to."""
+        drawn = {place: self._candidate(place, self._drawn, search_space) for place in places}
+        had = {place: self._had(params, trial) for place, params in drawn.items()}
+        gains = {place: self._gain(place, had[place] or drawn[place]) for place in places}
+        chances: dict[int, float] = {}
+        for place in sorted(places, key=lambda place: -gains[place]):
+            params = had[place]
+            chances[place] = self._fits.log_chance(params) if params else LOG_LEAST_CHANCE
+            if chances[place] >= LOG_LEAST_CHANCE:
+                return drawn[place]
+        return drawn[max(chances, key=chances.__getitem__)]
+
+    def _largest_gains(
+        self, places: range, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The best of each group by itself, which is what Optuna's own takes."""
+        params: dict[str, Any] = {}
+        for samples, gains in self._drawn:
+            best = places.start + int(gains[places.start : places.stop].argmax())
+            params |= self._candidate(best, [(samples, gains)], search_space)
+        return params
+
+    @staticmethod
+    def _candidate(
+        place: int,
+        drawn: list[tuple[dict[str, NDArray[Any]], NDArray[Any]]],
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """The parameters that these groups have at this place."""
+        return {
+            name: search_space[name].to_external_repr(values[place].item())
+            for samples, _ in drawn
+            for name, values in samples.items()
+        }
 
     def _compute_acquisition_func(
         self, samples: dict[str, NDArray[Any]], mpe_below: Any, mpe_above: Any
     ) -> NDArray[Any]:
-        """Optuna's own, which it calls for each group; what it sees is kept."""
-        gains = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
-        self._drawn.append((samples, gains))
+        """The gains, as Optuna's own, which it asks for once a group; what it sees is kept."""
+        points = np.array(list(samples.values())).T
+        below, above = mpe_below._mixture_distribution, mpe_above._mixture_distribution
+        gains = log_density(below, points) - log_density(above, points)
+        self._seen.append((samples, gains))
         return gains
 
-    def _worth(
-        self, place: int, params: Mapping[str, Any], trial: FrozenTrial
-    ) -> tuple[float, float]:
-        """What a candidate is compared by: its chance, as far as it lacks one; then its gain."""
+    def _had(self, params: Mapping[str, Any], trial: FrozenTrial) -> dict[str, Any]:
+        """What a config of the candidate's parameters has of them; nothing where it is not known.
+
+        What TPE does not draw, because no trial that ran had it, is left open.
+        """
         stand_in = FixedTrial({**self._fits.some_values(), **params}, trial.number)
         try:
             self._suggest(stand_in)
         except Exception:  # a parameter that no trial had; a space that fails says so when asked
-            return math.log(LEAST_CHANCE), self._gain(place, params)
-        # What TPE does not draw, because no trial that ran had it, is left open in the guess.
-        had = {name: value for name, value in stand_in.params.items() if name in params}
-        chance = self._fits.log_chance(had)
-        return min(chance, math.log(LEAST_CHANCE)), self._gain(place, had)
+            return {}
+        return {name: value for name, value in stand_in.params.items() if name in params}
 
     def _gain(self, place: int, params: Mapping[str, Any]) -> float:
         """Of the groups that a config has."""

@@ -7,7 +7,7 @@ manifest; `--resume` takes it from there, and refuses what differs from it.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,6 @@ from .settings import Request, Settings
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
-ETA = 3  # one trial in three goes on at a rung
 DEFAULT_TRIALS = 40  # where no budget is named
 
 
@@ -257,10 +256,13 @@ def _budget(
     budget = request.budget
     if budget == Budget():
         budget = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
-    for name in ("trials", "card_hours", "gpu_hours", "wall_hours"):
-        value = getattr(budget, name)
+    elif budget == Budget(margin=budget.margin):  # it ends a budget early, and is none
+        budget = replace(budget, trials=DEFAULT_TRIALS)
+        if stored:
+            budget = replace(Budget(**stored["budget"]), margin=budget.margin)
+    for name, value in asdict(budget).items():
         if value is not None and not 0 < value < math.inf:
-            option = f"--{name.replace('_', '-')}"
+            option = "--stop-margin" if name == "margin" else f"--{name.replace('_', '-')}"
             problems.append(f"{option} must be a positive number; got {value}")
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
@@ -274,6 +276,8 @@ def _budget_problems(budget: Budget, settings: Settings) -> list[str]:
     by_hours = budget.card_hours is not None or budget.gpu_hours is not None
     if settings.space == "baselines" and by_hours:
         return ["baselines use no GPU hours: give --space baselines --trials or --wall-hours"]
+    if budget.margin is not None and len(settings.objective) > 1:
+        return ["--stop-margin asks for a better F1 alone, and there are two objectives"]
     return []
 
 

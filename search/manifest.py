@@ -34,7 +34,7 @@ def manifest_of(
             k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()
         },
         "space": settings.space,
-        "space_file": _file_hash(settings.space),
+        "space_file": file_hash(settings.space),
         "seed": settings.seed,
         "sampler": settings.sampler,
         "objective": list(settings.objective),
@@ -57,7 +57,7 @@ def manifest_of(
     }
 
 
-def _file_hash(space: str) -> str:
+def file_hash(space: str) -> str:
     """Hash of a user's own space, so that a study cannot go on with another one."""
     file = space.rpartition(":")[0]
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

@@ -17,10 +17,12 @@ from ..trainables.assignment import Assignment
 from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
 from .ahead import Ahead
 from .rungs import Rungs
-from .sampling import Proposer
+from .sampling import Proposes
+from .stopping import UNLIKELY, chance_of_better
 from .study import Study, Trial
 
 KEPT_WEIGHTS = 10  # trials whose best epoch's weights are kept
+SMALLER = "try --space scratch, a smaller backbone, fewer --max-tokens, or another --card"
 MOST_DEATHS = 3  # of a trial's process, after which it has failed
 TOO_LARGE_IN_A_ROW = 20  # as measured: no budget counts them, and the model is wrong
 
@@ -33,6 +35,7 @@ class Budget:
     card_hours: float | None = None
     gpu_hours: float | None = None
     wall_hours: float | None = None  # of this run of the search
+    margin: float | None = None  # of F1: over when a trial better by so much has become unlikely
 
 
 class Turn(Enum):
@@ -57,7 +60,7 @@ class Plan:
     def __init__(
         self,
         study: Study,
-        proposer: Proposer,
+        proposer: Proposes,
         footprint: Callable[[Config], Footprint | None],
         rungs: Rungs,
         budget: Budget,
@@ -86,6 +89,8 @@ class Plan:
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
+        self._scores: list[float] = []  # of searched trials that ended, in their order
+        self._settled_at = 0  # of them, when a better one was last asked for
         self._too_large = 0  # trials that were measured so, one after the other
         self._over = ""  # why no more trials start
         self.short = False  # whether the search ended before its budget
@@ -171,22 +176,38 @@ class Plan:
 
     def started(self) -> int:
         """Trials that count against the budget, unless one that runs proves too large."""
-        return sum(trial.state in STARTED for trial in self.study.trials)
+        return self.study.tally.started
 
     def _spent(self) -> bool:
         """Whether a budget is, whatever becomes of the trials that run."""
-        running = sum(trial.state is State.RUNNING for trial in self.study.trials)
+        tally = self.study.tally
         limits = (
-            ("trials", self.budget.trials, self.started() - running),
-            ("card hours", self.budget.card_hours, self.study.card_hours()),
-            ("GPU hours", self.budget.gpu_hours, sum(t.gpu_hours for t in self.study.trials)),
+            ("trials", self.budget.trials, tally.started - tally.states[State.RUNNING]),
+            ("card hours", self.budget.card_hours, tally.card_hours),
+            ("GPU hours", self.budget.gpu_hours, tally.gpu_hours),
             ("wall hours", self.budget.wall_hours, self._elapsed_hours()),
         )
         for name, limit, spent in limits:
             if limit is not None and spent >= limit:
                 self._over = f"the budget of {limit:g} {name} is spent"
                 return True
-        return False
+        self._over = self._settled()
+        return bool(self._over)
+
+    def _settled(self) -> str:
+        """Why a better trial is unlikely, by the rule that the user has switched on; "" if not."""
+        margin, scores = self.budget.margin, self._scores
+        if margin is None or len(scores) == self._settled_at:
+            return ""
+        self._settled_at = len(scores)  # nothing has ended since: the answer would be the same
+        more = len(scores) if self.budget.trials is None else self.budget.trials - self.started()
+        chance = chance_of_better(scores, margin, more)
+        if chance > UNLIKELY:
+            return ""
+        return (
+            f"in {more:,} more trials one that beats the best F1 {max(scores):.3f} by {margin:g} "
+            f"is unlikely ({chance:.1%})"
+        )
 
     def _propose(self) -> Assignment | Turn:
         trial = self._start()
@@ -221,7 +242,7 @@ class Plan:
                 return self._give_up(self._exhausted())
             return self._give_up(
                 f"{len(drawing.refused)} proposals in a row did not fit the card; the nearest one "
-                f"{self._nearest()}"
+                f"{self._nearest()}: {SMALLER}"
             )
         trial = self.study.start(
             drawing.drawn.config,
@@ -251,7 +272,7 @@ class Plan:
             return "the space holds no config that was not tried"
         return (
             f"no config of the space fits the card, and all {len(states)} were tried; the nearest "
-            f"one {self._nearest()}"
+            f"one {self._nearest()}: {SMALLER}"
         )
 
     def _nearest(self) -> str:
@@ -276,6 +297,7 @@ class Plan:
             best = max(r.f1 for r in trial.reports[: report.epoch])
             self._rungs.record(trial.config.family, trial.number, report.epoch, best)
         self._record_end(trial)
+        self._record_score(trial)
 
     def _tidy(self) -> None:
         """Remove the files of trials that had ended when a killed run came no further."""
@@ -290,6 +312,13 @@ class Plan:
     def _record_rung(self, trial: Trial, epoch: int) -> None:
         if trial.best:
             self._rungs.record(trial.config.family, trial.number, epoch, trial.best.f1)
+
+    def _record_score(self, trial: Trial) -> None:
+        """For the rule that ends the search; a trial that failed has found nothing."""
+        if trial.role is Role.CONTROL or trial.state is State.RUNNING:
+            return
+        if trial.state in STARTED:
+            self._scores.append(trial.best.f1 if trial.best else 0.0)
 
     def _record_end(self, trial: Trial) -> None:
         """What the rungs keep of a trial that ended by itself."""
@@ -311,6 +340,7 @@ class Plan:
     def _ended(self, trial: Trial) -> None:
         self._too_large = self._too_large + 1 if trial.state is State.INFEASIBLE else 0
         self._ahead.settle(trial)
+        self._record_score(trial)
         remove_checkpoint(self.study.trial_folder(trial.number))
         self._keep_weights_of_the_best(trial)
         self.watcher.on_end(trial)

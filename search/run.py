@@ -24,10 +24,10 @@ from ..trainables.notes.split import Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
 from .executor.ray import Hooks, Nodes, engine, look_around, run_plan
-from .launch import ETA, Prepared, elapsed_clock
+from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
-from .rungs import Rungs, rung_epochs
+from .rungs import study_rungs
 from .sampling import Proposer
 
 
@@ -158,7 +158,6 @@ def _plan(
     prepared: Prepared, shared: Shared, show: Show, elapsed_hours: Callable[[], float]
 ) -> Plan:
     settings, study = prepared.settings, prepared.study
-    epochs = rung_epochs(first=1, last=settings.max_epochs, eta=ETA)
     single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
     proposer = Proposer(
         prepared.space,
@@ -172,7 +171,7 @@ def _plan(
         study,
         proposer,
         shared.footprint,
-        Rungs(epochs if settings.rungs and single else (), ETA),
+        study_rungs(settings.max_epochs, wanted=settings.rungs and single),
         prepared.budget,
         seed=settings.seed,
         elapsed_hours=elapsed_hours,

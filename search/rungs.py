@@ -4,7 +4,10 @@ A rung is an epoch at which a trial is judged against what its family has record
 2020, the stopping variant). Pure arithmetic: no clock, no Ray, no randomness.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
+
+ETA = 3  # one trial in three goes on at a rung
 
 
 def rung_epochs(*, first: int, last: int, eta: int) -> tuple[int, ...]:
@@ -27,28 +30,34 @@ def rung_epochs(*, first: int, last: int, eta: int) -> tuple[int, ...]:
     return tuple(rungs)
 
 
+def study_rungs(max_epochs: int, *, wanted: bool) -> "Rungs":
+    """The rungs of a study, empty; none where none are wanted."""
+    return Rungs(rung_epochs(first=1, last=max_epochs, eta=ETA) if wanted else (), ETA)
+
+
 class Rungs:
     """What each family has recorded at each rung, and who goes on."""
 
     def __init__(self, epochs: tuple[int, ...], eta: int) -> None:
         self.epochs, self.eta = epochs, eta
         self._scores: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+        self._sorted: dict[tuple[str, int], list[float]] = defaultdict(list)  # the same scores
 
     def record(self, family: str, trial: int, epoch: int, score: float) -> None:
         """Note the trial's best score up to this rung."""
         if epoch in self.epochs:
-            self._scores[family, epoch][trial] = score
+            self._set(family, epoch, trial, score)
 
     def record_end(self, family: str, trial: int, epoch: int, score: float) -> None:
         """A trial that completed at `epoch` stands at every later rung with its final score."""
         for rung in self.epochs:
             if rung > epoch:
-                self._scores[family, rung][trial] = score
+                self._set(family, rung, trial, score)
 
     def forget(self, family: str, trial: int) -> None:
         """Judge nobody any more by a trial whose score does not count."""
         for rung in self.epochs:
-            self._scores[family, rung].pop(trial, None)
+            self._drop(family, rung, trial)
 
     def goes_on(self, family: str, trial: int, epoch: int) -> bool:
         """Whether the trial is in the best one in `eta` of its family at this rung, ties included.
@@ -59,5 +68,17 @@ class Rungs:
         if scores is None or trial not in scores:
             return True
         places = -(-len(scores) // self.eta)  # rounded up: two may go on from the fourth trial
-        better = sum(score > scores[trial] for score in scores.values())
+        order = self._sorted[family, epoch]
+        better = len(order) - bisect_right(order, scores[trial])
         return better < places
+
+    def _set(self, family: str, rung: int, trial: int, score: float) -> None:
+        self._drop(family, rung, trial)
+        self._scores[family, rung][trial] = score
+        insort(self._sorted[family, rung], score)
+
+    def _drop(self, family: str, rung: int, trial: int) -> None:
+        score = self._scores[family, rung].pop(trial, None)
+        if score is not None:
+            order = self._sorted[family, rung]
+            del order[bisect_left(order, score)]

@@ -9,7 +9,7 @@ depends on (study seed, trial number, try) alone, so a resumed study does not re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, cast
 
 import optuna
 from optuna.samplers import (
@@ -42,10 +42,18 @@ TRIES = 10  # proposals of the sampler for one trial: it may insist on what it k
 # Then at random, before the space is held for exhausted: of 100 configs the last one is missed in
 # 1 of 150 searches, and of 18 never.
 RANDOM_TRIES = 500
-# A TPE's view of a study: at this many trials it is cut to half of them, the best and the latest.
-# It works through all of them for every proposal, and its idea of good are the 25 best.
-VIEW_TRIALS = 1000
+# A TPE's view of a study: at this many trials it is cut, to half as many that ended, the best and
+# the latest, and the latest of those that run. It works through all of them, those that run told
+# as bad ones; its idea of good are the 25 best.
+VIEW_TRIALS = 300
 VIEW_BEST = 100
+VIEW_RUNNING = 50
+# So many results, or so many trials that run, let a TPE draw for one proposal more before it looks
+# again: what it then does not see is a hundredth of what it knows, or a twentieth of what nobody
+# does.
+RESULTS_A_PROPOSAL = 100
+RUNNING_A_PROPOSAL = 20
+MOST_PROPOSALS = 32
 PROBES = 64  # random proposals that tell what a space is like
 
 
@@ -63,15 +71,25 @@ class Proposal:
     live: optuna.Trial | None  # in the view; None for a control, which the sampler never sees
 
 
-def make_sampler(name: str, seed: int, space: Space, fits: Fits) -> BaseSampler:
-    """A sampler of this name, fresh: its only state is the seed, the view and what fits."""
+def make_sampler(
+    name: str, seed: int, space: Space, fits: Fits, *, proposals: int = 1
+) -> BaseSampler:
+    """A sampler of this name, fresh: its only state is the seed, the view and what fits.
+
+    A TPE may be asked for so many proposals, the others for any number.
+    """
     seed %= 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
             case "tpe":
                 return FittingTPE(
-                    space.suggest, fits, n_startup_trials=STARTUP_TRIALS, group=True, seed=seed
+                    space.suggest,
+                    fits,
+                    proposals=proposals,
+                    n_startup_trials=STARTUP_TRIALS,
+                    group=True,
+                    seed=seed,
                 )
             case "random":
                 return RandomSampler(seed=seed)
@@ -160,6 +178,23 @@ def check_sampler(name: str, space: Space | None, objective: Sequence[str]) -> N
         raise SpaceError("the sampler 'cmaes' has one objective; use tpe, gp or nsga2 for two")
 
 
+class Proposes(Protocol):
+    """What a plan wants of a proposer, and tells it."""
+
+    def propose(self, number: int, is_known: Callable[[Config], bool]) -> Proposal | None:
+        """A config for trial `number` that `is_known` does not know; None where none is left."""
+        ...
+
+    def accept(self, proposal: Proposal, trial: Trial) -> None:
+        """The proposal has become this trial."""
+
+    def refuse(self, proposal: Proposal, footprint: Footprint) -> None:
+        """The card cannot hold it."""
+
+    def settle(self, trial: Trial) -> None:
+        """How a trial that ran has ended."""
+
+
 class Proposer:
     """Proposes configs: controls, then references, then what the sampler says."""
 
@@ -179,6 +214,8 @@ class Proposer:
         self._view = optuna.create_study(directions=self._directions)
         self._live: dict[int, Proposal] = {}  # trial number -> what runs
         self._fits = Fits()
+        self._results = 0  # trials that ended, which the sampler was told of
+        self._tpe: FittingTPE | None = None  # the latest; it may have candidates left
         roles = [trial.role for trial in trials]
         known = {trial.config for trial in trials}
         self._controls = [c for c in space.controls if c not in known]
@@ -219,17 +256,25 @@ class Proposer:
         ended = [t for t in trials if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
         best = self._best([t for t in ended if t.state is TrialState.COMPLETE])
         kept = {t.number for t in [*best, *ended[len(best) - VIEW_TRIALS // 2 :]]}
+        running = VIEW_RUNNING
+        if self._sampler == "random":  # it looks at none
+            kept, running = set[int](), 0
+        shown = sorted(n for n, p in self._live.items() if p.live is not None)
+        for number in shown[: max(0, len(shown) - running)]:
+            self._live[number] = replace(self._live[number], live=None)
         live = {p.live.number: n for n, p in self._live.items() if p.live is not None}
         self._view = optuna.create_study(directions=self._directions)
         for trial in trials:
             if trial.number not in kept and trial.number not in live:
                 continue
-            self._view.add_trial(trial)
+            again = self._show(trial)
             if (number := live.get(trial.number)) is not None:
-                again = optuna.Trial(
-                    self._view, self._view.get_trials(deepcopy=False)[-1]._trial_id
-                )
                 self._live[number] = replace(self._live[number], live=again)
+
+    def _show(self, trial: FrozenTrial) -> optuna.Trial:
+        """Put a trial into the view."""
+        self._view.add_trial(trial)
+        return optuna.Trial(self._view, self._view.get_trials(deepcopy=False)[-1]._trial_id)
 
     def _best(self, complete: list[FrozenTrial]) -> list[FrozenTrial]:
         """Under two objectives, those that no other one beats, at most as many."""
@@ -257,12 +302,17 @@ class Proposer:
     def settle(self, trial: Trial) -> None:
         """Tell the sampler how a trial that ran has ended."""
         proposal = self._live.pop(trial.number, None)
-        if proposal is None or proposal.live is None:
+        if proposal is None:
             return
+        self._results += 1
+        if proposal.live is None:  # it ran for so long that the view has forgotten it
+            if self._sampler == "random":
+                return
+            proposal = replace(proposal, live=self._show(_running(trial.sampled)))
         if trial.state is State.INFEASIBLE:
             self._outgrew(proposal, trial)
             return
-        live = proposal.live
+        live = cast("optuna.Trial", proposal.live)
         if trial.footprint:
             live.set_constraint(EXCESS_CONSTRAINT, trial.footprint.excess_bytes / 2**20)
         match trial.state:
@@ -291,12 +341,7 @@ class Proposer:
     def _ask(
         self, number: int, attempt: int, sampler: str, fixed: Mapping[str, Any] | None
     ) -> Proposal:
-        self._view.sampler = make_sampler(
-            sampler,
-            derive_seed(self._seed, "sampler", number, attempt),
-            self._space,
-            self._fits,
-        )
+        self._view.sampler = self._sampler_for(number, attempt, sampler)
         if fixed is not None:
             self._view.enqueue_trial(dict(fixed))
         with warnings.catch_warnings():
@@ -305,6 +350,18 @@ class Proposer:
             config = suggest(self._space, live)
         role = Role.SEARCH if fixed is None else Role.REFERENCE
         return Proposal(config, role, self._view.get_trials(deepcopy=False)[live.number], live)
+
+    def _sampler_for(self, number: int, attempt: int, name: str) -> BaseSampler:
+        """A fresh one, or the TPE that has drawn for several proposals."""
+        if name == "tpe" and self._tpe is not None and self._tpe.left:
+            return self._tpe
+        seed = derive_seed(self._seed, "sampler", number, attempt)
+        by_results = self._results // RESULTS_A_PROPOSAL
+        by_running = len(self._live) // RUNNING_A_PROPOSAL
+        proposals = min(max(1, by_results, by_running), MOST_PROPOSALS)
+        made = make_sampler(name, seed, self._space, self._fits, proposals=proposals)
+        self._tpe = made if isinstance(made, FittingTPE) else self._tpe
+        return made
 
     def _learn(self, proposal: Proposal, footprint: Footprint | None) -> None:
         if footprint:
@@ -323,20 +380,8 @@ class Proposer:
         """Put a trial of the stored study into the view."""
         if trial.role is Role.CONTROL:
             return
-        template = create_trial(
-            state=TrialState.RUNNING,
-            params=trial.sampled.params,
-            distributions=trial.sampled.distributions,
-            system_attrs={
-                key: value
-                for key, value in trial.sampled.system_attrs.items()
-                if not key.startswith("constraints")
-            },
-        )
-        self._view.add_trial(template)
-        stored = self._view.get_trials(deepcopy=False)[-1]
-        live = optuna.Trial(self._view, stored._trial_id)
-        proposal = Proposal(trial.config, trial.role, template, live)
+        template = _running(trial.sampled)
+        proposal = Proposal(trial.config, trial.role, template, self._show(template))
         needed = trial.footprint
         if trial.state is State.INFEASIBLE and needed and needed.excess_bytes > 0:
             self.refuse(proposal, needed)  # it never ran
@@ -344,3 +389,17 @@ class Proposer:
         self.accept(proposal, trial)
         if trial.state is not State.RUNNING:
             self.settle(trial)
+
+
+def _running(sampled: FrozenTrial) -> FrozenTrial:
+    """The same proposal as one that runs, without what was known of its end."""
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=sampled.params,
+        distributions=sampled.distributions,
+        system_attrs={
+            key: value
+            for key, value in sampled.system_attrs.items()
+            if not key.startswith("constraints")
+        },
+    )

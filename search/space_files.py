@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,8 @@ from ..trainables.models.backbones import BackboneError, load_config
 from ..trainables.models.empty import build_empty
 from .sampling import SpaceError, check_space
 from .settings import Settings
+
+FROZEN = {"heads", "scratch", "baselines", "all"}  # spaces in which no layer trains
 
 
 def load_space(settings: Settings) -> Space:
@@ -30,7 +33,9 @@ def load_space(settings: Settings) -> Space:
 
 
 def _find_space(settings: Settings) -> Space:
-    options = SpaceOptions(settings.backbones, settings.batch_limit, _layers(settings.backbones))
+    options = SpaceOptions(settings.backbones, settings.batch_limit)
+    if settings.space not in FROZEN:
+        options = replace(options, layers=_layers(settings.backbones))
     if settings.space in SPACES:
         if settings.space in NEEDS_BACKBONE and not settings.backbones:
             raise SpaceError(

@@ -43,4 +43,4 @@ def chance_of_better(scores: Sequence[float], margin: float, more: int) -> float
     beyond = max(scores) + margin - threshold
     rates = gamma.ppf((np.arange(STEPS) + 0.5) / STEPS, tail) / excesses
     one = tail / len(looked_at) * np.exp(-rates * beyond)
-    return float(-np.expm1(more * np.log1p(-one)).mean())
+    return float(abs(np.expm1(more * np.log1p(-one))).mean())

@@ -7,6 +7,7 @@ a study at a time.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..spaces.configs import Config, config_from_dict, config_hash, config_to_di
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
 from .journal import JournalFile
 from .lock import hold, holder_name
+from .tally import Tally
 
 TRIALS_FOLDER = "trials"
 LONGEST_NAME = 100  # bytes; file systems take 255
@@ -73,7 +75,10 @@ class Trial:
     @property
     def gpu_hours(self) -> float:
         """Measured hours of the share of a GPU that it held; 0 without one."""
-        share = self.outcome.device_fraction if self.outcome else None
+        return self.gpu_hours_on(self.outcome.device_fraction if self.outcome else None)
+
+    def gpu_hours_on(self, share: float | None) -> float:
+        """Measured hours, had it held this share of a GPU."""
         return (share or 0.0) * sum(r.wall_seconds for r in self.reports) / 3600
 
 
@@ -86,6 +91,7 @@ class Study:
         self._journal = JournalFile(folder / record.JOURNAL_NAME)
         self._storage = JournalStorage(self._journal)
         self.trials: list[Trial] = []
+        self.tally = Tally()
         self._by_hash: dict[str, int] = {}
         self._id = -1
 
@@ -127,7 +133,7 @@ class Study:
         study = cls(folder, _hold(folder))
         study._id = study._storage.get_study_id_from_name(name)
         for stored in study._storage.get_all_trials(study._id, deepcopy=False):
-            study._remember(_read_trial(stored))
+            study._remember(read_trial(stored))
         return study
 
     def close(self) -> None:
@@ -166,10 +172,12 @@ class Study:
     ) -> Trial:
         """Record a config that the card could not hold: its excess, and no score."""
         excess, limit = footprint.excess_bytes / 2**20, footprint.limit_bytes / 2**20
+        encodes = footprint.encoding_bytes + footprint.workspace_bytes == footprint.peak_bytes
+        what = " to encode the notes with its backbone" if encodes else ""
         outcome = Outcome(
             state=State.INFEASIBLE,
-            reason=f"needs {footprint.peak_bytes / 2**20:.0f} MiB, {excess:.0f} MiB more than the "
-            f"{limit:.0f} MiB that the card leaves",
+            reason=f"needs {footprint.peak_bytes / 2**20:.0f} MiB{what}, {excess:.0f} MiB more "
+            f"than the {limit:.0f} MiB that the card leaves",
         )
         return self._add(config, sampled, role, seed, footprint, outcome)
 
@@ -181,6 +189,7 @@ class Study:
         key = f"{record.EPOCH_KEY}{report.epoch}"
         self._storage.set_trial_user_attr(trial.storage_id, key, report.to_dict())
         trial.reports.append(report)
+        self.tally.report(trial)
         return True
 
     def end(self, number: int, outcome: Outcome) -> None:
@@ -199,6 +208,7 @@ class Study:
             excess = outcome.excess_bytes / 2**20
             self._storage.set_trial_system_attr(trial.storage_id, EXCESS_ATTRIBUTE, excess)
         self._storage.set_trial_user_attr(trial.storage_id, record.OUTCOME_KEY, outcome.to_dict())
+        self.tally.end(trial, outcome)
         trial.outcome = outcome
         state = _OPTUNA_STATES[outcome.state]
         if not single and trial.footprint is None and state is TrialState.COMPLETE:
@@ -208,9 +218,9 @@ class Study:
         values = self.values(trial) if state is TrialState.COMPLETE else None
         self._storage.set_trial_state_values(trial.storage_id, state, values)
 
-    @property
+    @cached_property
     def objective(self) -> list[str]:
-        """The objectives by name."""
+        """The objectives by name; they never change."""
         return list(self.manifest["objective"])
 
     def values(self, trial: Trial) -> list[float]:
@@ -221,15 +231,7 @@ class Study:
 
     def card_hours(self) -> float:
         """Modelled hours spent: every epoch paid, and each backbone's encoding once."""
-        encodings: dict[str, float] = {}
-        hours = 0.0
-        for trial in self.trials:
-            if trial.footprint and trial.reports:
-                hours += trial.footprint.card_hours_marginal(len(trial.reports))
-                backbone = getattr(trial.config, "backbone", "")
-                encoding = trial.footprint.encoding_seconds / 3600  # 0 where the backbone trains
-                encodings[backbone] = max(encoding, encodings.get(backbone, 0.0))
-        return hours + sum(encodings.values())
+        return self.tally.card_hours
 
     def trial_folder(self, number: int) -> Path:
         """Where the trial's checkpoint and weights lie."""
@@ -283,6 +285,7 @@ class Study:
 
     def _remember(self, trial: Trial) -> None:
         self.trials.append(trial)
+        self.tally.add(trial)
         self._by_hash[trial.config_hash] = trial.number
 
 
@@ -351,7 +354,8 @@ def _portable(system: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in system.items() if not key.startswith(left_out)}
 
 
-def _read_trial(stored: FrozenTrial) -> Trial:
+def read_trial(stored: FrozenTrial) -> Trial:
+    """A trial as its journal has it."""
     attributes = stored.user_attrs
     footprint, outcome = attributes[record.FOOTPRINT_KEY], attributes.get(record.OUTCOME_KEY)
     epochs = sum(key.startswith(record.EPOCH_KEY) for key in attributes)

@@ -38,22 +38,11 @@ from .notes.cache import read_meta
 from .notes.corpus import Corpus
 from .notes.split import Part
 from .notes.tokens import encode_tokens
+from .steps import Step
 from .training.batches import Ragged
 from .training.checkpoints import BEST, load_checkpoint, save_checkpoint, write_tensors
 from .training.loop import DivergedError, Task, train
 from .training.metrics import score
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An epoch's report, the trial's end, or both at once.
-
-    With neither it is the last that is heard of the trial's process, which then ends: the outcome's
-    reason says why, and the trial is to be tried again.
-    """
-
-    report: EpochReport | None
-    outcome: Outcome  # its state is running while the trial goes on
 
 
 def run_trial(

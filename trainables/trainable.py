@@ -18,7 +18,8 @@ from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
 from .card.cap import cap_of
 from .notes.corpus import Corpus
-from .runner import Step, run_trial
+from .runner import run_trial
+from .steps import Step
 from .worker import settle
 
 # Keys of Tune's config, and of its results.

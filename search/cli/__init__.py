@@ -16,6 +16,7 @@ COMMANDS = {
     "status": ("status", "Show how far a study is."),
     "trials": ("trials", "Write a study's trials, one row each."),
     "rank": ("rank", "Rank a study's complete trials."),
+    "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
 }

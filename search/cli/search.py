@@ -65,6 +65,14 @@ def search(
             show_default=False,
         ),
     ] = None,
+    stop_margin: Annotated[
+        float | None,
+        typer.Option(
+            help="End the search when a trial that beats the best F1 by this much has become "
+            "unlikely (under 5 %) in the trials that are left. (default: off)",
+            show_default=False,
+        ),
+    ] = None,
     card: Annotated[
         str | None,
         typer.Option(
@@ -199,6 +207,7 @@ def search(
             "card_hours": card_hours,
             "gpu_hours": gpu_hours,
             "wall_hours": wall_hours,
+            "margin": stop_margin,
         },
         slots=slots,
         mps=mps,

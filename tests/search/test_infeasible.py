@@ -229,9 +229,11 @@ def test_while_everything_fits_tpe_proposes_as_optunas_own_does(monkeypatch):
     monkeypatch.setattr(toy, "LIMIT_MIB", 10**6)
     ours = search(seed=0, started=25)
 
-    monkeypatch.setattr(
-        sampling, "FittingTPE", lambda _suggest, _fits, **options: TPESampler(**options)
-    )
+    def optunas(name, seed, *_, **__):
+        assert name == "tpe"
+        return TPESampler(n_startup_trials=STARTUP_TRIALS, group=True, seed=seed % 2**32)
+
+    monkeypatch.setattr(sampling, "make_sampler", optunas)
     plain = search(seed=0, started=25)
 
     assert [t.config for t in ours.trials] == [t.config for t in plain.trials]

@@ -10,6 +10,7 @@ from headhunt.search import ahead
 from headhunt.search.plan import (
     KEPT_WEIGHTS,
     MOST_DEATHS,
+    SMALLER,
     TOO_LARGE_IN_A_ROW,
     Budget,
     Plan,
@@ -18,6 +19,7 @@ from headhunt.search.plan import (
 )
 from headhunt.search.rungs import Rungs
 from headhunt.search.sampling import Proposer, SpaceError
+from headhunt.search.stopping import LEAST_TRIALS
 from headhunt.search.study import Study
 from headhunt.spaces.catalogue import CONTROLS, Space
 from headhunt.spaces.configs import BaselineConfig, config_hash
@@ -280,8 +282,45 @@ def test_a_space_with_nothing_feasible_ends_short_and_names_the_nearest_config(l
     assert plan.short
     assert plan.over == (
         "20 proposals in a row did not fit the card; the nearest one needs 1778 MiB, 30 MiB more "
-        "than the 1748 MiB that the card leaves"
+        f"than the 1748 MiB that the card leaves: {SMALLER}"
     )
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_search_ends_where_a_better_trial_has_become_unlikely(lab, slots):
+    plan = lab.plans(trials=200, margin=0.01, rungs=())
+
+    play(plan, lambda _: [0.5], slots=slots)
+
+    searched = [t for t in lab.trials if t.role is not Role.CONTROL]
+    assert LEAST_TRIALS <= len(searched) < LEAST_TRIALS + slots
+    assert all(t.outcome for t in lab.trials)
+    assert not plan.short
+    assert plan.over == (
+        f"in {200 - len(lab.trials)} more trials one that beats the best F1 0.500 by 0.01 is "
+        "unlikely (0.0%)"
+    )
+    lab.leave()
+    again = lab.plans(trials=200, margin=0.01, rungs=(), resume=True)
+
+    assert play(again, lambda _: [0.5]).assignments == []
+    assert "is unlikely" in again.over
+
+
+def test_a_search_that_climbs_goes_on_and_one_without_a_margin_never_ends_early(lab, tmp_path):
+    height = itertools.count()
+    known = {}
+
+    def climbing(config):
+        return known.setdefault(config, [0.3 + next(height) / 100])
+
+    play(lab.plans(trials=60, margin=0.001, rungs=()), climbing)
+    other = Lab(tmp_path / "other")
+    play(other.plans(trials=60, rungs=()), lambda _: [0.5])
+
+    assert len(lab.trials) > 55  # of the very last, none may come that is better
+    assert len(other.trials) == 60
+    other.leave()
 
 
 def test_a_trial_measured_too_large_counts_against_no_budget_and_leaves_nothing(lab):
@@ -357,7 +396,7 @@ def test_a_small_space_of_which_nothing_fits_ends_with_the_nearest_config(lab):
     assert plan.short
     assert plan.over == (
         "no config of the space fits the card, and all 18 were tried; the nearest one needs "
-        "1778 MiB, 30 MiB more than the 1748 MiB that the card leaves"
+        f"1778 MiB, 30 MiB more than the 1748 MiB that the card leaves: {SMALLER}"
     )
 
 

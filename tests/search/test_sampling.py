@@ -2,12 +2,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from headhunt.search import sampling
+from headhunt.search.fits import Fits
 from headhunt.search.sampling import (
     SAMPLERS,
     Proposer,
@@ -408,3 +411,50 @@ def test_failed_trials_and_refusals_leave_a_view_that_is_cut():
     states = [trial.state for trial in searched.view]
     assert len(states) < 20
     assert states.count(TrialState.COMPLETE) == 6
+
+
+@pytest.mark.usefixtures("small_view")
+def test_of_those_that_run_the_view_has_the_latest_and_hears_how_the_others_end(monkeypatch):
+    monkeypatch.setattr(sampling, "VIEW_RUNNING", 3)
+    searched = after(15)
+    running = [searched.run(good_rate, state=State.RUNNING) for _ in range(12)]
+    assert sum(t.state is TrialState.RUNNING for t in searched.view) < 12
+
+    for trial in running:
+        trial.outcome = Outcome(state=State.COMPLETE)
+        trial.reports = [epoch_report(1, 0.5 + trial.number / 100)]
+        searched.proposer.settle(trial)
+
+    told = {t.values[0] for t in searched.view if t.values}
+    assert told >= {0.5 + trial.number / 100 for trial in running}
+    assert not [t for t in searched.view if t.state is TrialState.RUNNING]
+
+
+def test_a_tpe_that_knows_much_draws_for_several_proposals_at_once(monkeypatch):
+    monkeypatch.setattr(sampling, "RESULTS_A_PROPOSAL", 10)
+    made = []
+    original = sampling.make_sampler
+    monkeypatch.setattr(
+        sampling, "make_sampler", lambda *a, **k: made.append(k) or original(*a, **k)
+    )
+
+    searched = after(100)
+
+    assert len(made) < 50
+    assert max(k["proposals"] for k in made) >= 9
+    assert len(set(searched.configs)) == 100
+
+
+def test_a_parameter_that_no_trial_had_is_sampled_in_each_of_several_proposals():
+    def suggest(trial) -> Any:
+        trial.suggest_float("rate", 0, 1)
+        return trial.suggest_float("new", 0, 1) if trial.number >= 12 else 0
+
+    space = Space("new", suggest)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.optimize(suggest, n_trials=12)
+    study.sampler = sampling.make_sampler("tpe", 0, space, Fits(), proposals=3)
+
+    drawn = [suggest(study.ask()) for _ in range(3)]
+
+    assert len(set(drawn)) == 3

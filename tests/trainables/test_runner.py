@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from headhunt.spaces.configs import BaselineConfig, HeadConfig, Optimisation, ScratchConfig
 from headhunt.spaces.heads import HEADS, LinearHead
-from headhunt.spaces.record import EpochReport, Outcome, State
+from headhunt.spaces.record import EpochReport, Outcome, State, best_report
 from headhunt.trainables import runner
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.card.cap import ShortOfMemoryError
@@ -20,7 +20,6 @@ from headhunt.trainables.notes.features import encode_features
 from headhunt.trainables.runner import Step, run_trial
 from headhunt.trainables.trainable import step_from_json, step_to_json
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT, load_checkpoint
-from headhunt.trainables.training.loop import best_report
 
 from .backbone_dirs import WIDTH, make_backbone
 

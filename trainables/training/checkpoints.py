@@ -85,5 +85,7 @@ def remove_weights(folder: Path) -> None:
 
 def _remove(folder: Path, name: str) -> None:
     """The file, and what a writer that was killed left of it."""
+    if not folder.is_dir():
+        return  # a search for the rest would take longer
     for file in (folder / name, *folder.glob(f".{name}.*")):
         file.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.configs import Optimisation
-from ...spaces.record import EpochReport, best_report
+from ...spaces.record import EpochReport
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
 from ..card.gauge import Gauge
@@ -26,6 +26,7 @@ from .batches import Ragged, evaluation_batches, training_batches
 from .checkpoints import Checkpoint
 from .metrics import score
 from .optimisers import dump_optimiser, load_optimiser, make_optimiser, update
+from .stopping import why_over
 
 
 class DivergedError(ArithmeticError):
@@ -147,7 +148,8 @@ def train(
     for earlier in reports:  # what was watched before is known, and need not be again
         batches = batches_of(seed=derive_seed(seed, "order", earlier.epoch))
         gauge.choose(batches, lengths, optimisation.accumulation)
-    while len(reports) < settings.max_epochs and not _out_of_patience(reports, settings.patience):
+    stops = partial(why_over, max_epochs=settings.max_epochs, patience=settings.patience)
+    while not stops(reports):
         epoch = len(reports) + 1
         wall, cpu = time.perf_counter(), time.process_time()
         gauge.begin_epoch()
@@ -203,15 +205,10 @@ def train(
             energy_joules=reading.energy_joules,
         )
         reports.append(report)
-        ended = ""
-        if epoch == settings.max_epochs:
-            ended = f"all {epoch} epochs trained"
-        elif _out_of_patience(reports, settings.patience):
-            ended = f"no better F1 for {settings.patience} epochs"
         yield Epoch(
             report,
             is_best,
-            ended,
+            stops(reports),
             checkpoint=lambda config_hash: Checkpoint(
                 trained_state(model),
                 dump_optimiser(optimiser, model),
@@ -252,11 +249,6 @@ def predict(
 
 def _validation_labels(task: Task) -> np.ndarray:
     return task.labels[task.validation]
-
-
-def _out_of_patience(reports: list[EpochReport], patience: int) -> bool:
-    best = best_report(reports)
-    return patience > 0 and best is not None and len(reports) - best.epoch >= patience
 
 
 def _shares(micro: list[np.ndarray], task: Task, weights: Tensor | None) -> list[float]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from headhunt.spaces.configs import HeadConfig, Optimisation, Pooling, ScratchConfig
 from headhunt.spaces.heads import HEADS, LinearHead
-from headhunt.spaces.record import EpochReport
+from headhunt.spaces.record import EpochReport, best_report
 from headhunt.trainables.assignment import TrainingSettings
 from headhunt.trainables.models.classifier import HeadModel
 from headhunt.trainables.models.output import Output
@@ -24,7 +24,6 @@ from headhunt.trainables.training.checkpoints import load_checkpoint, save_check
 from headhunt.trainables.training.loop import (
     DivergedError,
     Task,
-    best_report,
     predict,
     rate_share,
     train,

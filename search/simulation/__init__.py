@@ -1,0 +1,1 @@
+"""A study's recorded curves, replayed on a virtual clock."""

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
+from optuna.samplers._tpe.sampler import default_weights
+
+from headhunt.search.densities import log_density
+
+SPACE = {
+    "plain": FloatDistribution(-2.0, 3.0),
+    "log": FloatDistribution(1e-5, 1e-1, log=True),
+    "stepped": FloatDistribution(0.0, 1.0, step=0.25),
+    "whole": IntDistribution(1, 12),
+    "whole by log": IntDistribution(8, 256, log=True),
+    "word": CategoricalDistribution(["a", "b", "c"]),
+}
+
+
+def drawn(count, seed):
+    """Values of every parameter, uniform on its own scale."""
+    rng = np.random.default_rng(seed)
+    return {
+        "plain": rng.uniform(-2, 3, count),
+        "log": 10 ** rng.uniform(-5, -1, count),
+        "stepped": rng.integers(0, 5, count) / 4,
+        "whole": rng.integers(1, 13, count).astype(float),
+        "whole by log": np.round(2 ** rng.uniform(3, 8, count)),
+        "word": rng.integers(0, 3, count).astype(float),
+    }
+
+
+@pytest.mark.parametrize("kernels", [0, 1, 7, 200])
+def test_the_density_is_optunas_own(kernels):
+    parameters = _ParzenEstimatorParameters(1.0, True, False, default_weights, True)
+    estimator = _ParzenEstimator(drawn(kernels, seed=kernels), SPACE, parameters)
+    points = np.array(list(drawn(50, seed=1000).values())).T
+
+    ours = log_density(estimator._mixture_distribution, points)
+
+    np.testing.assert_allclose(ours, estimator._mixture_distribution.log_pdf(points), rtol=1e-8)
