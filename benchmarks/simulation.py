@@ -22,7 +22,7 @@ from headhunt.search.simulation.report import study_space
 from headhunt.search.simulation.scenarios import Scenario, simulate
 from headhunt.search.simulation.trainer import Trainer
 from headhunt.search.study import Study
-from headhunt.spaces.record import State
+from headhunt.spaces.record import Role, State
 
 from . import toy_study
 
@@ -61,7 +61,7 @@ def views(recorded: Recorded, trials: int = VIEW_TRIALS, slots: int = 1) -> Iter
         found: list[tuple[float, float, float]] = []
         began = time.perf_counter()
         for seed in range(1, VIEW_SEEDS + 1):
-            with _looking_at(view, most), _kept_scores() as scores:
+            with _looking_at(view, most), kept_scores() as scores:
                 simulate(trainer, space, scenario, seed=seed)
             best = sorted((max(curve) for curve in scores), reverse=True)
             late = [curve[0] for curve in scores[-trials // 5 :]]
@@ -86,13 +86,17 @@ def _looking_at(view: int, most: int) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_scores() -> Iterator[list[list[float]]]:
+def kept_scores() -> Iterator[list[list[float]]]:
     """The curves of the searched trials that a simulation would throw away."""
     kept: list[list[float]] = []
 
     class Kept(Study):
         def close(self) -> None:
-            ended = (t for t in self.trials if t.state in (State.COMPLETE, State.PRUNED))
+            ended = (
+                t
+                for t in self.trials
+                if t.state in (State.COMPLETE, State.PRUNED) and t.role is not Role.CONTROL
+            )
             kept.extend([r.f1 for r in trial.reports] for trial in ended)
             super().close()
 
