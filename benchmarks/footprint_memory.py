@@ -199,6 +199,9 @@ def configs() -> Iterator[tuple[str, HeadConfig | ScratchConfig]]:
                 replace(config, checkpointing=checkpointing, optimisation=optimisation),
             )
     yield "full, grn head, adamw", replace(modes[Mode.FULL], head=GrnHead())
+    last = replace(modes[Mode.LAST_K], last_k=1, pooling=Pooling.MAX)
+    for head in (TinyAttentionHead(attention_width=24, structure_dropout=0.1), GrnHead()):
+        yield f"last_k of 1, {head.kind}, max pooling", replace(last, head=head)
     yield "last_k of 1, checkpointing", replace(modes[Mode.LAST_K], last_k=1, checkpointing=True)
 
 
