@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from headhunt.spaces.configs import ScratchConfig
 from headhunt.trainables.assignment import TrainingSettings
@@ -150,6 +150,7 @@ def trainer_seconds(config: ScratchConfig, task: Task, model: ScratchModel, fold
         },
         callbacks=[Clock()],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return min(end - begin for begin, end in pairwise(ends))
 
