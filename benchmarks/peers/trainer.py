@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -62,6 +63,7 @@ def run_trainer(problem: Problem, rates: list[float], folder: Path) -> Ran:
         },
         callbacks=[Remember()],
     )
+    trainer.remove_callback(PrinterCallback)
     once = time.perf_counter() - begin
     trainer.hyperparameter_search(
         hp_space=lambda trial: {"learning_rate": rates[trial.number]},
