@@ -151,7 +151,7 @@ def test_all_that_is_wrong_is_said_at_once(request_of, notes):
         "a study's name becomes a folder",
         "conflicting is 'keep' or 'drop'",
         "0 < train_fraction <= 1",
-        "a .toml file, 'auto' for the GPU of this machine, or 'none'",
+        "a .toml file, 'auto' for the GPU of this machine, or in a search 'none'",
         "is neither a directory",
         "a space is one of",
         "a sampler is one of",
