@@ -15,7 +15,7 @@ import torch
 from ..spaces.catalogue import Space
 from ..spaces.configs import backbone_label
 from ..trainables.card.cap import is_out_of_memory
-from ..trainables.card.cards import Card, CardError, load_card
+from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_dir
@@ -200,7 +200,7 @@ def _objective_problems(settings: Settings) -> list[str]:
     if "card-hours" not in settings.objective:
         return []
     problems = []
-    if settings.card == "none":
+    if settings.card.lower() == NONE:
         problems.append("--objective card-hours needs a card: without one there are no card hours")
     if settings.space == "baselines":
         problems.append("--objective card-hours means nothing to baselines, which use no GPU")
