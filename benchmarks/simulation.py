@@ -6,14 +6,12 @@ and with all trials in view, asked anew for each proposal.
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
 
-from headhunt.analysis.stored import read_study
 from headhunt.search import sampling
 from headhunt.search.plan import Budget
 from headhunt.search.simulation import scenarios
@@ -32,9 +30,7 @@ VIEW_TRIALS, VIEW_SEEDS = 1_000, 4
 
 def measure() -> str:
     """A line for each sampler, on the toy study."""
-    with tempfile.TemporaryDirectory() as folder:
-        toy_study.record(Path(folder))
-        recorded = toy_study.recorded(Path(folder))
+    recorded = toy_study.chosen(None, None)
     return "\n".join(play(recorded, sampler) for sampler in ("random", "tpe"))
 
 
@@ -117,13 +113,7 @@ def main() -> None:
     parser.add_argument("--samplers", default="random,tpe", help="default random,tpe")
     parser.add_argument("--views", action="store_true", help="compare what TPE looks at")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if given.study:
-            stored = read_study(given.study, given.store)
-            recorded = Recorded.of(given.study, stored.manifest, stored.trials)
-        else:
-            toy_study.record(Path(folder))
-            recorded = toy_study.recorded(Path(folder))
+    recorded = toy_study.chosen(given.study, given.store)
     if given.views:
         for line in views(recorded, given.trials or VIEW_TRIALS, given.slots or 1):
             print(line, flush=True)

@@ -6,11 +6,9 @@ margin. `python -m benchmarks.stopping --study NAME --store DIR` (without a stud
 """
 
 import argparse
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from headhunt.analysis.stored import read_study
 from headhunt.search.plan import Budget
 from headhunt.search.simulation.recorded import Recorded
 from headhunt.search.simulation.report import study_space
@@ -70,13 +68,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"default {SEEDS}")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"default {TRIALS}")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if given.study:
-            stored = read_study(given.study, given.store)
-            recorded = Recorded.of(given.study, stored.manifest, stored.trials)
-        else:
-            toy_study.record(Path(folder))
-            recorded = toy_study.recorded(Path(folder))
+    recorded = toy_study.chosen(given.study, given.store)
     print(
         "| sampler | margin | ended early | of them falsely | trials left out |\n"
         "|---|---|---|---|---|"

@@ -4,6 +4,7 @@ The simulation's benchmark and its tests replay it.
 """
 
 import math
+import tempfile
 from pathlib import Path
 
 from headhunt.analysis.stored import read_study
@@ -117,7 +118,16 @@ def record(store: Path, *, trials: int = 60, slots: int = 1, name: str = "lab") 
     study.close()
 
 
-def recorded(store: Path, name: str = "lab") -> Recorded:
+def recorded(store: Path | None, name: str = "lab") -> Recorded:
     """As a simulation reads it."""
     stored = read_study(name, store)
     return Recorded.of(name, stored.manifest, stored.trials)
+
+
+def chosen(study: str | None, store: Path | None) -> Recorded:
+    """The recorded study of this name; where none is named, the toy."""
+    if study is not None:
+        return recorded(store, study)
+    with tempfile.TemporaryDirectory() as folder:
+        record(Path(folder))
+        return recorded(Path(folder))

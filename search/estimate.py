@@ -17,7 +17,7 @@ from ..spaces.record import Footprint
 from ..trainables.card.cards import Card
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
 from ..trainables.card.sizing import MOST_NOTES, MOST_TOKENS, largest
-from ..trainables.models.backbones import known_config
+from ..trainables.models.backbones import BackboneError, known_config
 from ..trainables.notes.corpus import Corpus
 from ..trainables.notes.split import Part
 
@@ -47,6 +47,11 @@ class Estimate:
     length_limit: int  # tokens that the model could read
     largest_batch: int  # notes at `max_tokens` that fit, at most MOST_NOTES; 0: none
     largest_tokens: int  # of notes at the config's batch size that fit; 0: none
+
+    @property
+    def largest_batch_is_known(self) -> bool:
+        """False where larger ones may fit too, and were not tried."""
+        return self.largest_batch < MOST_NOTES
 
     @property
     def fits(self) -> bool:
@@ -169,7 +174,14 @@ class Estimator:
             return _counted(self.notes, self.max_tokens)
         from ..trainables.notes.features import token_lengths
 
-        return _workload(self.notes, token_lengths(self.notes, self.backbone, self.max_tokens))
+        try:
+            lengths = token_lengths(self.notes, self.backbone, self.max_tokens)
+        except BackboneError as error:
+            raise BackboneError(
+                f"{error}. The notes are counted by its tokenizer: --note-count and --note-tokens "
+                "in the place of --notes need none"
+            ) from error
+        return _workload(self.notes, lengths)
 
     def _count_scratch_tokens(self, vocabulary: int) -> tuple[Workload, int]:
         if isinstance(self.notes, Counted):

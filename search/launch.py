@@ -7,7 +7,7 @@ manifest; `--resume` takes it from there, and refuses what differs from it.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -253,16 +253,11 @@ def _budget(
     problems: list[str],
 ) -> Budget:
     """The budget that was named, or the study's, or the default."""
-    budget = request.budget
-    if budget == Budget():
-        budget = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
-    elif budget == Budget(margin=budget.margin):  # it ends a budget early, and is none
-        budget = replace(budget, trials=DEFAULT_TRIALS)
-        if stored:
-            budget = replace(Budget(**stored["budget"]), margin=budget.margin)
+    usual = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
+    budget = request.budget.or_else(usual)
     for name, value in asdict(budget).items():
         if value is not None and not 0 < value < math.inf:
-            option = "--stop-margin" if name == "margin" else f"--{name.replace('_', '-')}"
+            option = f"--{name.replace('_', '-')}"
             problems.append(f"{option} must be a positive number; got {value}")
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
@@ -276,7 +271,7 @@ def _budget_problems(budget: Budget, settings: Settings) -> list[str]:
     by_hours = budget.card_hours is not None or budget.gpu_hours is not None
     if settings.space == "baselines" and by_hours:
         return ["baselines use no GPU hours: give --space baselines --trials or --wall-hours"]
-    if budget.margin is not None and len(settings.objective) > 1:
+    if budget.stop_margin is not None and len(settings.objective) > 1:
         return ["--stop-margin asks for a better F1 alone, and there are two objectives"]
     return []
 

@@ -35,7 +35,14 @@ class Budget:
     card_hours: float | None = None
     gpu_hours: float | None = None
     wall_hours: float | None = None  # of this run of the search
-    margin: float | None = None  # of F1: over when a trial better by so much has become unlikely
+    stop_margin: float | None = None  # of F1: over when one better by so much has become unlikely
+
+    def or_else(self, other: "Budget") -> "Budget":
+        """Itself; where it names no budget, the other one, with this stop margin if one is said."""
+        if self != Budget(stop_margin=self.stop_margin):
+            return self
+        margin = other.stop_margin if self.stop_margin is None else self.stop_margin
+        return replace(other, stop_margin=margin)
 
 
 class Turn(Enum):
@@ -196,7 +203,7 @@ class Plan:
 
     def _settled(self) -> str:
         """Why a better trial is unlikely, by the rule that the user has switched on; "" if not."""
-        margin, scores = self.budget.margin, self._scores
+        margin, scores = self.budget.stop_margin, self._scores
         if margin is None or len(scores) == self._settled_at:
             return ""
         self._settled_at = len(scores)  # nothing has ended since: the answer would be the same

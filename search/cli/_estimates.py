@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..estimate import Estimate
 
 MIB = 1024**2
-MOST_NOTES = 4096  # as far as larger batches are tried; a test compares it with sizing's
 PARTS = (  # of the training's peak
     ("parameters", "parameter_bytes"),
     ("gradients", "gradient_bytes"),
@@ -64,7 +63,7 @@ def estimate_dict(estimate: Estimate, epochs: int) -> dict[str, Any]:
         **footprint_dict(estimate.config, estimate.footprint, estimate.card, epochs),
         "max_tokens": estimate.max_tokens,
         "largest_batch_notes": estimate.largest_batch,
-        "largest_batch_is_known": estimate.largest_batch < MOST_NOTES,  # else at least so many
+        "largest_batch_is_known": estimate.largest_batch_is_known,
         "largest_tokens": estimate.largest_tokens,
         "training_notes": estimate.training_notes,
     }
@@ -128,7 +127,7 @@ def _border(estimate: Estimate) -> str:
     tokens, largest = estimate.max_tokens, estimate.largest_batch
     if largest == 0:
         said = f"No batch fits at {tokens} tokens{_with_validation(estimate)}."
-    elif largest >= MOST_NOTES:
+    elif not estimate.largest_batch_is_known:
         said = f"Batches of {tokens} tokens fit up to {largest:,} notes, and were not tried beyond."
     else:
         said = f"The largest batch of {tokens} tokens that fits has {largest:,} {_notes(largest)}."

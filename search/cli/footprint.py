@@ -187,19 +187,11 @@ def footprint(
                 shown = [footprint_dict(each, found, real, epochs) for each, found in rows]
                 table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
-            _refuse(
-                [f"{problem}{_WITHOUT_NOTES if notes and 'hf download' in str(problem) else ''}"]
-            )
+            _refuse([str(problem)])
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return
     Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
-
-
-_WITHOUT_NOTES = (
-    ". The notes are counted by its tokenizer: --note-count and --note-tokens in the place of "
-    "--notes need none"
-)
 
 
 def _said(context: typer.Context) -> set[str]:

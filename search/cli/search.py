@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ._budgets import CardHours, StopMargin
 from ._running import DEFAULT_STORE, run_and_exit
 
 app = typer.Typer()
@@ -51,10 +52,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    card_hours: Annotated[
-        float | None,
-        typer.Option(help="Budget: modelled GPU-hours on the card.", show_default=False),
-    ] = None,
+    card_hours: CardHours = None,
     gpu_hours: Annotated[
         float | None, typer.Option(help="Budget: measured GPU-hours.", show_default=False)
     ] = None,
@@ -65,14 +63,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    stop_margin: Annotated[
-        float | None,
-        typer.Option(
-            help="End the search when a trial that beats the best F1 by this much has become "
-            "unlikely (under 5 %) in the trials that are left. (default: off)",
-            show_default=False,
-        ),
-    ] = None,
+    stop_margin: StopMargin = None,
     card: Annotated[
         str | None,
         typer.Option(
@@ -207,7 +198,7 @@ def search(
             "card_hours": card_hours,
             "gpu_hours": gpu_hours,
             "wall_hours": wall_hours,
-            "margin": stop_margin,
+            "stop_margin": stop_margin,
         },
         slots=slots,
         mps=mps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from math import inf
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from ._budgets import CardHours, StopMargin
 from ._running import BAD_INPUT
 
 if TYPE_CHECKING:
@@ -72,22 +73,12 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    card_hours: Annotated[
-        float | None,
-        typer.Option(help="Budget: modelled GPU-hours on the card.", show_default=False),
-    ] = None,
+    card_hours: CardHours = None,
     wall_hours: Annotated[
         float | None,
         typer.Option(help="Budget: hours by the virtual clock.", show_default=False),
     ] = None,
-    stop_margin: Annotated[
-        float | None,
-        typer.Option(
-            help="End a search when a trial that beats the best F1 by this much has become "
-            "unlikely (under 5 %) in the trials that are left. (default: off)",
-            show_default=False,
-        ),
-    ] = None,
+    stop_margin: StopMargin = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Searches a scenario, each with its own seed.")
     ] = 1,
@@ -123,11 +114,13 @@ def simulate(
             stored = read_study(study, store)
             recorded = Recorded.of(study, stored.manifest, stored.trials)
             asked = Budget(
-                trials=trials, card_hours=card_hours, wall_hours=wall_hours, margin=stop_margin
+                trials=trials,
+                card_hours=card_hours,
+                wall_hours=wall_hours,
+                stop_margin=stop_margin,
             )
-            if asked == Budget(margin=stop_margin):  # it ends a budget early, and is none
-                asked = replace(recorded.budget, margin=stop_margin)
-            scenarios = _scenarios(recorded, slots, sampler, rungs, asked)
+            budget = asked.or_else(recorded.budget)
+            scenarios = _scenarios(recorded, slots, sampler, rungs, budget)
             first = recorded.settings.seed if seed is None else seed
             report = compare(
                 recorded, scenarios, seeds=range(first, first + seeds), on_progress=status.update
@@ -140,9 +133,6 @@ def simulate(
         ) as problem:
             _refuse(str(problem))
     _WRITERS[written_as](report)
-
-
-_OPTIONS = {"card_hours": "card-hours", "wall_hours": "wall-hours", "margin": "stop-margin"}
 
 
 def _scenarios(
@@ -168,7 +158,7 @@ def _scenarios(
         *(
             (
                 0 < limit < inf,
-                f"--{_OPTIONS.get(name, name)} must be a positive number; got {limit}",
+                f"--{name.replace('_', '-')} must be a positive number; got {limit}",
             )
             for name, limit in limits.items()
         ),

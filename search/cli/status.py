@@ -51,7 +51,7 @@ def status(
     card_hours = frame["card_hours_marginal"].sum() + encoding.sum()  # each backbone encodes once
     spent = {"trials": started, "card_hours": card_hours}
     for name, limit in budget.items():
-        if name == "margin" and limit is not None:
+        if name == "stop_margin" and limit is not None:
             typer.echo(f"it ends when a trial better by {limit:g} F1 has become unlikely")
         elif limit is not None:
             done = f"{spent[name]:.4g} of " if name in spent else ""

@@ -288,7 +288,7 @@ def test_a_space_with_nothing_feasible_ends_short_and_names_the_nearest_config(l
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_search_ends_where_a_better_trial_has_become_unlikely(lab, slots):
-    plan = lab.plans(trials=200, margin=0.01, rungs=())
+    plan = lab.plans(trials=200, stop_margin=0.01, rungs=())
 
     play(plan, lambda _: [0.5], slots=slots)
 
@@ -301,7 +301,7 @@ def test_a_search_ends_where_a_better_trial_has_become_unlikely(lab, slots):
         "unlikely (0.0%)"
     )
     lab.leave()
-    again = lab.plans(trials=200, margin=0.01, rungs=(), resume=True)
+    again = lab.plans(trials=200, stop_margin=0.01, rungs=(), resume=True)
 
     assert play(again, lambda _: [0.5]).assignments == []
     assert "is unlikely" in again.over
@@ -314,7 +314,7 @@ def test_a_search_that_climbs_goes_on_and_one_without_a_margin_never_ends_early(
     def climbing(config):
         return known.setdefault(config, [0.3 + next(height) / 100])
 
-    play(lab.plans(trials=60, margin=0.001, rungs=()), climbing)
+    play(lab.plans(trials=60, stop_margin=0.001, rungs=()), climbing)
     other = Lab(tmp_path / "other")
     play(other.plans(trials=60, rungs=()), lambda _: [0.5])
 

@@ -7,9 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from headhunt.search.cli import app
-from headhunt.search.cli._estimates import MOST_NOTES
-from headhunt.trainables.card import sizing
 from headhunt.trainables.card.cards import CARDS, card_toml
+from headhunt.trainables.card.sizing import MOST_NOTES
 
 SMALL = ("--max-tokens", "32", "--note-count", "100")
 
@@ -138,7 +137,7 @@ def test_where_larger_batches_were_not_tried_none_is_called_the_largest():
     options = ("--max-tokens", "8", "--note-count", "20", "--card", "h200")
     shown = json.loads(run("transformer", "--format", "json", *options).stdout)
 
-    assert shown["largest_batch_notes"] == MOST_NOTES == sizing.MOST_NOTES
+    assert shown["largest_batch_notes"] == MOST_NOTES
     assert not shown["largest_batch_is_known"]
     assert f"fit up to {MOST_NOTES:,} notes, and were not tried beyond" in run(
         "transformer", *options
