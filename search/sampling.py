@@ -308,6 +308,9 @@ class Proposer:
         if proposal.live is None:  # it ran for so long that the view has forgotten it
             if self._sampler == "random":
                 return
+            if trial.state in {State.COMPLETE, State.PRUNED}:
+                self._view.add_trial(self._as_ended(trial))
+                return
             proposal = replace(proposal, live=self._show(_running(trial.sampled)))
         if trial.state is State.INFEASIBLE:
             self._outgrew(proposal, trial)
@@ -325,6 +328,22 @@ class Proposer:
                 self._tell(live, state=TrialState.PRUNED)
             case _:
                 self._tell(live, state=TrialState.FAIL)
+
+    def _as_ended(self, trial: Trial) -> FrozenTrial:
+        """What the view would hold of it now, had it shown it all the time."""
+        complete = trial.state is State.COMPLETE
+        curve = {} if complete or not self._single else {r.epoch: r.f1 for r in trial.reports}
+        last = list(curve.values())[-1:] or None  # as Optuna tells of a pruned one
+        excess = trial.footprint.excess_bytes / 2**20 if trial.footprint else None
+        return create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            values=self._values(trial) if complete else last,
+            params=trial.sampled.params,
+            distributions=trial.sampled.distributions,
+            system_attrs=_without_constraints(trial.sampled),
+            intermediate_values=curve,
+            constraints=None if excess is None else {EXCESS_CONSTRAINT: excess},
+        )
 
     def _outgrew(self, proposal: Proposal, trial: Trial) -> None:
         """It ran out of memory: a refusal, only later; its footprint was too small."""
@@ -397,9 +416,11 @@ def _running(sampled: FrozenTrial) -> FrozenTrial:
         state=TrialState.RUNNING,
         params=sampled.params,
         distributions=sampled.distributions,
-        system_attrs={
-            key: value
-            for key, value in sampled.system_attrs.items()
-            if not key.startswith("constraints")
-        },
+        system_attrs=_without_constraints(sampled),
     )
+
+
+def _without_constraints(sampled: FrozenTrial) -> dict[str, Any]:
+    """What the sampler noted when it proposed."""
+    noted = sampled.system_attrs.items()
+    return {key: value for key, value in noted if not key.startswith("constraints")}

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -428,6 +429,27 @@ def test_of_those_that_run_the_view_has_the_latest_and_hears_how_the_others_end(
     told = {t.values[0] for t in searched.view if t.values}
     assert told >= {0.5 + trial.number / 100 for trial in running}
     assert not [t for t in searched.view if t.state is TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("objective", [("f1",), ("f1", "card-hours")])
+@pytest.mark.parametrize("state", [State.COMPLETE, State.PRUNED, State.FAILED, State.INFEASIBLE])
+def test_a_trial_that_the_view_had_forgotten_ends_in_it_as_one_that_it_showed(state, objective):
+    ends = []
+    for forgotten in (False, True):
+        searched = Searched(NUMBERS, objective=objective)
+        trial = searched.run(state=State.RUNNING)
+        trial.outcome = Outcome(state=state)
+        trial.reports = [epoch_report(1, 0.6), epoch_report(2, 0.4)]
+        if forgotten:
+            live = searched.proposer._live
+            live[0] = replace(live[0], live=None)
+        searched.proposer.settle(trial)
+        last = searched.view[-1]
+        ends.append(
+            (last.state, last.values, last.params, last.intermediate_values, last.constraints)
+        )
+
+    assert ends[0] == ends[1]
 
 
 def test_a_tpe_that_knows_much_draws_for_several_proposals_at_once(monkeypatch):
