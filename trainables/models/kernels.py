@@ -6,6 +6,9 @@ the same memory everywhere, give the same bits twice on a GPU, and can be traced
 is lost is the speed and the memory of fused attention on long notes.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -14,14 +17,31 @@ from torch import Tensor, nn
 
 PLAIN_ATTENTION = "headhunt_plain"  # as transformers knows it, once it was told of it
 
+Drop = Callable[[Tensor, float], Tensor]  # states and a share -> the states with what was dropped
+_INSTEAD: ContextVar[Drop | None] = ContextVar("what drops instead", default=None)
+
 
 def dropout(states: Tensor, share: float, training: bool) -> Tensor:
     """Zero this share of the numbers and scale the rest, in training; keeps a byte a number."""
-    if not training or share == 0.0:
+    if not training:
+        return states
+    if (instead := _INSTEAD.get()) is not None:
+        return instead(states, share)
+    if share == 0.0:
         return states
     dropped = torch.empty_like(states, dtype=torch.bool).bernoulli_(share)
     # Filled, not multiplied: a CPU would copy the mask to floats for that, a GPU would not.
     return states.masked_fill(dropped, 0.0).mul_(1 / (1 - share))
+
+
+@contextmanager
+def dropping_by(instead: Drop) -> Iterator[None]:
+    """Inside, `dropout` in training is this function: for models that are run as one."""
+    before = _INSTEAD.set(instead)
+    try:
+        yield
+    finally:
+        _INSTEAD.reset(before)
 
 
 class Dropout(nn.Dropout):
@@ -66,7 +86,7 @@ def attention(
 
 def additive(mask: Tensor) -> Tensor:
     """0 at real tokens and minus infinity at padding: [notes, tokens] -> [notes, 1, 1, tokens]."""
-    zeros = torch.zeros(mask.shape, device=mask.device)
+    zeros = torch.zeros_like(mask, dtype=torch.float32)
     return zeros.masked_fill_(~mask, -torch.inf)[:, None, None, :]
 
 

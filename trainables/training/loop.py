@@ -20,11 +20,11 @@ from ...spaces.configs import Optimisation
 from ...spaces.record import EpochReport
 from ...spaces.seeds import derive_seed
 from ..assignment import TrainingSettings
-from ..card.gauge import Gauge
+from ..card.gauge import Gauge, Reading
 from ..models.finetuned import load_trained_state, trained_state
 from .batches import Ragged, evaluation_batches, training_batches
 from .checkpoints import Checkpoint
-from .metrics import score
+from .metrics import Scores, score
 from .optimisers import dump_optimiser, load_optimiser, make_optimiser, update
 from .stopping import why_over
 
@@ -53,6 +53,129 @@ class Epoch:
     ended: str  # why the trial is complete, or "" where it goes on
     checkpoint: Callable[[str], Checkpoint]  # config hash -> state
     weights: Callable[[], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What an epoch took."""
+
+    wall: float
+    cpu: float  # of this process
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One trial between two epochs: its model, and how far it is."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    weights: Tensor | None  # of the classes, [classes] float32; None: all alike
+    reports: list[EpochReport]  # of all epochs so far
+    optimisation: Optimisation
+    settings: TrainingSettings
+    seed: int
+
+    @property
+    def over(self) -> str:
+        """Why it is, by itself; "" where it goes on."""
+        settings = self.settings
+        return why_over(self.reports, max_epochs=settings.max_epochs, patience=settings.patience)
+
+    @property
+    def epoch(self) -> int:
+        """The next one, from 1."""
+        return len(self.reports) + 1
+
+    @property
+    def noise_seed(self) -> int:
+        """Of what the next epoch draws in its forward passes."""
+        return derive_seed(self.seed, "epoch", self.epoch)
+
+    def batches(self, task: Task, epoch: int) -> list[np.ndarray]:
+        """Notes of each micro-batch of an epoch, in order."""
+        return training_batches(
+            task.training,
+            task.inputs.lengths,
+            batch_size=self.optimisation.batch_size,
+            seed=derive_seed(self.seed, "order", epoch),
+        )
+
+    def rates(self, notes: int) -> list[float]:
+        """The learning rate at each step of the next epoch over so many notes."""
+        chosen = self.optimisation
+        each = optimiser_steps(notes, chosen)
+        share = partial(
+            rate_share, steps=each * self.settings.max_epochs, warmup_share=chosen.warmup_share
+        )
+        first = (self.epoch - 1) * each
+        return [chosen.learning_rate * share(first + place) for place in range(each)]
+
+    def checked(self, kind: str, loss: float) -> float:
+        """The next epoch's loss of this kind, which must be finite.
+
+        Raises:
+            DivergedError: it is not.
+        """
+        if not math.isfinite(loss):
+            raise DivergedError(f"diverged: the {kind} loss of epoch {self.epoch} is not finite")
+        return loss
+
+    def conclude(
+        self, train_loss: float, scores: Scores, seconds: Seconds, reading: Reading
+    ) -> Epoch:
+        """Count an epoch as trained."""
+        peak = max((r.peak_bytes or 0 for r in self.reports), default=0)
+        reserved = max((r.reserved_bytes or 0 for r in self.reports), default=0)
+        is_best = scores.f1 > max((r.f1 for r in self.reports), default=-1.0)
+        report = EpochReport(
+            epoch=self.epoch,
+            f1=scores.f1,
+            accuracy=scores.accuracy,
+            precision=scores.precision,
+            recall=scores.recall,
+            validation_loss=scores.loss,
+            train_loss=train_loss,
+            wall_seconds=seconds.wall,
+            cpu_seconds=seconds.cpu,
+            peak_bytes=max(peak, reading.peak_bytes or 0) or None,
+            reserved_bytes=max(reserved, reading.reserved_bytes or 0) or None,
+            energy_joules=reading.energy_joules,
+        )
+        self.reports.append(report)
+        return Epoch(
+            report,
+            is_best,
+            self.over,
+            checkpoint=self._checkpoint,
+            weights=lambda: trained_state(self.model),
+        )
+
+    def _checkpoint(self, config_hash: str) -> Checkpoint:
+        optimiser = dump_optimiser(self.optimiser, self.model)
+        return Checkpoint(trained_state(self.model), optimiser, tuple(self.reports), config_hash)
+
+
+def begin(
+    build: Callable[[], nn.Module],
+    task: Task,
+    optimisation: Optimisation,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+) -> Training:
+    """A trial's model and optimiser as its seed makes them, or as the checkpoint left them."""
+    torch.manual_seed(derive_seed(seed, "init"))
+    model = build().to(device)
+    optimiser = make_optimiser(model, optimisation)
+    reports: list[EpochReport] = []
+    if checkpoint is not None:
+        load_trained_state(model, checkpoint.model)
+        load_optimiser(optimiser, model, checkpoint.optimiser)
+        reports = list(checkpoint.reports)
+    weights = _class_weights(task, device) if optimisation.class_weights else None
+    return Training(model, optimiser, weights, reports, optimisation, settings, seed)
 
 
 def rate_share(step: int, *, steps: int, warmup_share: float) -> float:
@@ -130,45 +253,28 @@ def train(
         TooLargeError: the gauge saw more memory than the trial may take.
     """
     gauge = gauge or Gauge()
-    torch.manual_seed(derive_seed(seed, "init"))
-    model = build().to(device)
-    optimiser = make_optimiser(model, optimisation)
-    reports: list[EpochReport] = []
-    if checkpoint is not None:
-        load_trained_state(model, checkpoint.model)
-        load_optimiser(optimiser, model, checkpoint.optimiser)
-        reports = list(checkpoint.reports)
-    weights = _class_weights(task, device) if optimisation.class_weights else None
-    lengths = task.inputs.lengths
-    epoch_steps = optimiser_steps(len(task.training), optimisation)
-    steps = epoch_steps * settings.max_epochs
-    batches_of = partial(
-        training_batches, task.training, lengths, batch_size=optimisation.batch_size
+    training = begin(
+        build, task, optimisation, settings, seed=seed, device=device, checkpoint=checkpoint
     )
-    for earlier in reports:  # what was watched before is known, and need not be again
-        batches = batches_of(seed=derive_seed(seed, "order", earlier.epoch))
-        gauge.choose(batches, lengths, optimisation.accumulation)
-    stops = partial(why_over, max_epochs=settings.max_epochs, patience=settings.patience)
-    while not stops(reports):
-        epoch = len(reports) + 1
+    model, optimiser, weights = training.model, training.optimiser, training.weights
+    lengths, accumulation = task.inputs.lengths, optimisation.accumulation
+    for earlier in training.reports:  # what was watched before is known, and need not be again
+        gauge.choose(training.batches(task, earlier.epoch), lengths, accumulation)
+    while not training.over:
         wall, cpu = time.perf_counter(), time.process_time()
         gauge.begin_epoch()
-        batches = batches_of(seed=derive_seed(seed, "order", epoch))
-        peak = max((r.peak_bytes or 0 for r in reports), default=0)
-        reserved = max((r.reserved_bytes or 0 for r in reports), default=0)
-        accumulation = optimisation.accumulation
+        batches = training.batches(task, training.epoch)
         watched = gauge.choose(batches, lengths, accumulation)
         watch = partial(gauge.around, model, optimiser)
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
+        torch.manual_seed(training.noise_seed)
         model.train()
         total = torch.zeros((), device=device)
-        for place in range(epoch_steps):
-            step = (epoch - 1) * epoch_steps + place
-            share = rate_share(step, steps=steps, warmup_share=optimisation.warmup_share)
-            optimiser.param_groups[0]["lr"] = optimisation.learning_rate * share
+        rates = training.rates(len(task.training))
+        for place, rate in enumerate(rates):
+            optimiser.param_groups[0]["lr"] = rate
             first = place * accumulation
             micro = batches[first : first + accumulation]
-            shares = _shares(micro, task, weights)
+            shares = micro_shares(micro, task, weights)
             for which, (notes, part) in enumerate(zip(micro, shares, strict=True), start=first):
                 with watch() if which in watched else nullcontext():
                     inputs, mask = task.inputs.batch(notes, device)
@@ -176,47 +282,18 @@ def train(
                     loss = add_gradients(model, inputs, mask, target, weights=weights, share=part)
                     total += loss * len(notes)
                     del inputs, mask, target, loss  # or they stand beside the next batch
-            last = place == epoch_steps - 1
+            last = place == len(rates) - 1
             with watch(update=True) if watched and last else nullcontext():
                 update(optimiser)
-        train_loss = total.item() / len(task.training)
-        if not math.isfinite(train_loss):
-            raise DivergedError(f"diverged: the training loss of epoch {epoch} is not finite")
+        train_loss = training.checked("training", total.item() / len(task.training))
         probabilities = predict(
             model, task, settings.batch_limit, device, watch if watched else nullcontext
         )
-        scores = score(probabilities, _validation_labels(task))
-        if not math.isfinite(scores.loss):  # the epoch's last step made it so
-            raise DivergedError(f"diverged: the validation loss of epoch {epoch} is not finite")
+        scores = score(probabilities, task.labels[task.validation])
+        training.checked("validation", scores.loss)  # the epoch's last step may have made it so
         reading = gauge.end_epoch()
-        is_best = scores.f1 > max((r.f1 for r in reports), default=-1.0)
-        report = EpochReport(
-            epoch=epoch,
-            f1=scores.f1,
-            accuracy=scores.accuracy,
-            precision=scores.precision,
-            recall=scores.recall,
-            validation_loss=scores.loss,
-            train_loss=train_loss,
-            wall_seconds=time.perf_counter() - wall,
-            cpu_seconds=time.process_time() - cpu,
-            peak_bytes=max(peak, reading.peak_bytes or 0) or None,
-            reserved_bytes=max(reserved, reading.reserved_bytes or 0) or None,
-            energy_joules=reading.energy_joules,
-        )
-        reports.append(report)
-        yield Epoch(
-            report,
-            is_best,
-            stops(reports),
-            checkpoint=lambda config_hash: Checkpoint(
-                trained_state(model),
-                dump_optimiser(optimiser, model),
-                tuple(reports),
-                config_hash,
-            ),
-            weights=lambda: trained_state(model),
-        )
+        seconds = Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+        yield training.conclude(train_loss, scores, seconds, reading)
 
 
 @torch.inference_mode()
@@ -247,11 +324,7 @@ def predict(
     return probabilities
 
 
-def _validation_labels(task: Task) -> np.ndarray:
-    return task.labels[task.validation]
-
-
-def _shares(micro: list[np.ndarray], task: Task, weights: Tensor | None) -> list[float]:
+def micro_shares(micro: list[np.ndarray], task: Task, weights: Tensor | None) -> list[float]:
     """Each micro-batch's part of its step: as the mean over all their notes would weigh it."""
     if len(micro) == 1:
         return [1.0]

@@ -13,7 +13,7 @@ from headhunt.trainables.models.backbones import load_encoder
 from headhunt.trainables.models.finetuned import TunedModel, layers_of, trained_state
 from headhunt.trainables.training.batches import Ragged
 from headhunt.trainables.training.checkpoints import load_checkpoint, save_checkpoint
-from headhunt.trainables.training.loop import Task, _shares, add_gradients, train
+from headhunt.trainables.training.loop import Task, add_gradients, micro_shares, train
 
 from ..backbone_dirs import make_backbone
 
@@ -236,7 +236,7 @@ def test_accumulated_micro_batches_are_one_large_batch(encoder_of, task, class_w
     for micro in ([notes], [notes[:4], notes[4:]]):
         torch.manual_seed(0)
         model = TunedModel(encoder_of(), 2, config_of("full", dropout=0.0)).eval()
-        for part, share in zip(micro, _shares(micro, task, weights), strict=True):
+        for part, share in zip(micro, micro_shares(micro, task, weights), strict=True):
             inputs, mask = task.inputs.batch(part, CPU)
             target = torch.from_numpy(task.labels[part])
             add_gradients(model, inputs, mask, target, weights=weights, share=share)
