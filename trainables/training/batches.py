@@ -75,6 +75,40 @@ class Ragged:
         return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True)
 
 
+class Gathered:
+    """Notes whose rows are looked up where they are, so that many batches are made at once.
+
+    Padding repeats a note's first row: finite numbers that no head reads.
+    """
+
+    def __init__(self, notes: Ragged, device: torch.device, resident_bytes: int) -> None:
+        """Prepare.
+
+        Args:
+            notes: that batches are made of.
+            device: of the batches.
+            resident_bytes: that the rows may take of it; larger ones stay in the host's memory.
+        """
+        stay = notes.rows.nbytes <= resident_bytes
+        self._rows, self._device = notes.rows.to(device) if stay else notes.rows, device
+        self._starts, self._lengths = notes.offsets[:-1], notes.lengths
+
+    def batch(self, notes: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Notes [..., notes] int64, padded to the longest of all.
+
+        Returns:
+            states [..., notes, tokens, width], of the type in which they are stored, and the mask
+            [..., notes, tokens] bool, True at real tokens.
+        """
+        told = np.stack([self._starts[notes], self._lengths[notes]])
+        starts, lengths = torch.from_numpy(told).to(self._rows.device).unsqueeze(-1)
+        place = torch.arange(int(told[1].max()), device=starts.device)
+        mask = place < lengths
+        index = torch.where(mask, starts + place, starts)
+        states = self._rows.index_select(0, index.flatten()).view(*index.shape, -1)
+        return states.to(self._device), mask.to(self._device)
+
+
 _POOLED: dict[Pooling, Callable[[Tensor], Tensor]] = {
     Pooling.FIRST: lambda states: states[0],
     Pooling.MEAN: lambda states: states.mean(dim=0),
