@@ -8,7 +8,7 @@ and one that needs more memory than the card has ends as infeasible, with what i
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -40,9 +40,17 @@ from .notes.split import Part
 from .notes.tokens import encode_tokens
 from .steps import Step
 from .training.batches import Ragged
-from .training.checkpoints import BEST, load_checkpoint, save_checkpoint, write_tensors
-from .training.loop import DivergedError, Task, train
+from .training.checkpoints import (
+    BEST,
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    write_tensors,
+)
+from .training.loop import DivergedError, Epoch, Task, train
 from .training.metrics import score
+
+TRAINED_BEFORE = "all epochs were trained before it was resumed"
 
 
 def run_trial(
@@ -70,29 +78,16 @@ def run_trial(
     """
     cap = cap or cap_of(device, materials.limit_bytes)
     cap.begin()
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-    sizes: dict[str, int] = {}
-
-    def ended(state: State, reason: str, excess_bytes: int | None = None) -> Outcome:
-        return Outcome(
-            state=state,
-            reason=reason,
-            device=where,
-            device_fraction=device_fraction,
-            excess_bytes=excess_bytes,
-            **sizes,
-        )
-
+    ended = Ending.on(device, device_fraction)
     try:
         if isinstance(assignment.config, BaselineConfig):
             report, parameters = _baseline(assignment.config, assignment.seed, corpus)
-            sizes |= {"trainable_parameters": parameters, "total_parameters": parameters}
+            ended.sizes.update(trainable_parameters=parameters, total_parameters=parameters)
             yield Step(report, ended(State.COMPLETE, "fitted"))
             return
         gauge = gauge_of(cap, device, device_fraction)
-        for report, reason in _network(assignment, corpus, materials, device, sizes, gauge):
-            yield Step(report, ended(State.COMPLETE if reason else State.RUNNING, reason))
+        for report, reason in _network(assignment, corpus, materials, device, ended.sizes, gauge):
+            yield ended.step(report, reason)
     except (DivergedError, BackboneError) as error:  # their messages are ours, and quote no note
         memory, why = None, str(error)
     except Exception as error:
@@ -108,6 +103,36 @@ def run_trial(
             raise memory
         case None:
             yield Step(None, ended(State.FAILED, why))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Makes a trial's outcomes."""
+
+    device: str  # its name
+    device_fraction: float
+    sizes: dict[str, int] = field(default_factory=dict)  # of its network, once they are known
+
+    @classmethod
+    def on(cls, device: torch.device, device_fraction: float) -> "Ending":
+        """Of a trial that holds this share of the device."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        return cls(name, device_fraction)
+
+    def __call__(self, state: State, reason: str, excess_bytes: int | None = None) -> Outcome:
+        """The trial's, at this moment."""
+        return Outcome(
+            state=state,
+            reason=reason,
+            device=self.device,
+            device_fraction=self.device_fraction,
+            excess_bytes=excess_bytes,
+            **self.sizes,
+        )
+
+    def step(self, report: EpochReport, reason: str) -> Step:
+        """An epoch, with which the trial is complete where there is a reason."""
+        return Step(report, self(State.COMPLETE if reason else State.RUNNING, reason))
 
 
 def crash_reason(error: BaseException) -> str:
@@ -131,21 +156,13 @@ def _network(
     The network's parameter counts go into `sizes`.
     """
     config = cast("HeadConfig | ScratchConfig", assignment.config)
-    folder = materials.trials_dir / f"{assignment.number:05d}"
-    identity = config_hash(config)
     network = network_of(config, corpus, materials)
     sizes |= network.sizes
-    task = Task(
-        inputs=network.inputs,
-        labels=corpus.labels,
-        classes=len(corpus.label_names),
-        training=corpus.indices(Part.TRAIN),
-        validation=corpus.indices(Part.VALIDATION),
-    )
-    checkpoint = load_checkpoint(folder, identity, network.backbone)
+    state = StoredState.of(assignment, materials, network.backbone)
+    checkpoint = state.load()
     epochs = train(
         network.build,
-        task,
+        network.task(corpus),
         config.optimisation,
         materials.settings,
         seed=assignment.seed,
@@ -159,13 +176,39 @@ def _network(
     trained = False
     for epoch in epochs:
         trained = True
-        if epoch.is_best and materials.settings.keep_weights:
-            metadata = {"config_hash": identity, "backbone": network.backbone}
-            write_tensors(folder / BEST, epoch.weights(), metadata)
-        save_checkpoint(folder, replace(epoch.checkpoint(identity), backbone=network.backbone))
+        state.save(epoch)
         yield epoch.report, epoch.ended
     if not trained and stored:  # killed after the last epoch, before its end was recorded
-        yield stored[-1], "all epochs were trained before it was resumed"
+        yield stored[-1], TRAINED_BEFORE
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A trial's state on disk."""
+
+    folder: Path
+    identity: str  # hash of its config
+    backbone: str  # identity of the one whose frozen part is not stored; "" without
+    keep_weights: bool
+
+    @classmethod
+    def of(cls, assignment: Assignment, materials: Materials, backbone: str) -> "StoredState":
+        """The assignment's."""
+        folder = materials.trials_dir / f"{assignment.number:05d}"
+        identity = config_hash(assignment.config)
+        return cls(folder, identity, backbone, materials.settings.keep_weights)
+
+    def load(self) -> Checkpoint | None:
+        """What there is to go on from."""
+        return load_checkpoint(self.folder, self.identity, self.backbone)
+
+    def save(self, epoch: Epoch) -> None:
+        """Write what the trial goes on from after this epoch, and its weights if they are best."""
+        if epoch.is_best and self.keep_weights:
+            metadata = {"config_hash": self.identity, "backbone": self.backbone}
+            write_tensors(self.folder / BEST, epoch.weights(), metadata)
+        checkpoint = epoch.checkpoint(self.identity)
+        save_checkpoint(self.folder, replace(checkpoint, backbone=self.backbone))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +228,16 @@ class Network:
             "trainable_parameters": self.trainable,
             "total_parameters": self.trainable + self.frozen,
         }
+
+    def task(self, corpus: Corpus) -> Task:
+        """What it learns of the corpus."""
+        return Task(
+            inputs=self.inputs,
+            labels=corpus.labels,
+            classes=len(corpus.label_names),
+            training=corpus.indices(Part.TRAIN),
+            validation=corpus.indices(Part.VALIDATION),
+        )
 
 
 def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Materials) -> Network:

@@ -91,7 +91,7 @@ class _Group:
         self._members, self._task, self._settings = members, task, settings
         self._device, self._gauge = device, gauge
         self._notes = Gathered(task.inputs, device, resident_bytes)
-        self._labels = torch.from_numpy(task.labels).to(device)
+        self._labels = torch.tensor(task.labels, device=device)
         begun = [
             begin(
                 member.build,
