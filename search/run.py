@@ -115,6 +115,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     layout=layout,
                     nodes=nodes,
                     limit=request.slots,
+                    together=request.together,
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
                         on_tick=show.on_tick,

@@ -43,5 +43,6 @@ class Request:
     given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
     budget: Budget = field(default_factory=Budget)
     slots: int | None = None
+    together: int = 1  # heads of one shape that a worker trains in one pass, at most
     mps: bool = False  # hold workers to their share of a device by NVIDIA's MPS
     address: str | None = None

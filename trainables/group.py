@@ -37,7 +37,7 @@ from .training.together import Member, train_together
 RESIDENT_SHARE = 0.25  # of what a trial may take of a GPU: where features below it are kept there
 
 Round = dict[int, Step]  # of those that still ran, by the trial's number
-Rounds = Generator[Round, Collection[int], None]
+Rounds = Generator[Round, Collection[int] | None, None]
 
 
 def run_group(
@@ -53,8 +53,8 @@ def run_group(
 
     `send` the numbers of trials that are to be dropped before the next round; `next` drops none. A
     report has its share of the round's seconds and energy. It has no peak: the group's memory is no
-    member's. A group that cannot train as one warns, and its members are trained one after the
-    other, in rounds of one.
+    member's. One assignment runs as `run_trial` has it. A group that cannot train as one warns, and
+    its members are trained one after the other, in rounds of one.
 
     Args:
         assignments: whose configs have one `shared_shape`; they may stand at different epochs.
@@ -69,11 +69,14 @@ def run_group(
         ShortOfMemoryError: the machine had less memory than a trial may take; a step of each member
             has said so. They shall be tried again in another process.
     """
-    _require_one_shape(assignments)
     cap = cap or cap_of(device, materials.limit_bytes)
-    cap.begin()
     bench = _Bench(corpus, materials, device, device_fraction, cap)
     left = {assignment.number: assignment for assignment in assignments}
+    if len(left) == 1:
+        yield from _one_by_one(left, bench)
+        return
+    _require_one_shape(assignments)
+    cap.begin()
     try:
         yield from _together(left, bench)
     except Exception as error:

@@ -6,7 +6,7 @@ trial does stands in `runner`, which needs no Ray.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,14 +17,14 @@ from ray.tune import Trainable
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
 from .card.cap import cap_of
+from .group import Rounds, run_group
 from .notes.corpus import Corpus
-from .runner import run_trial
 from .steps import Step
 from .worker import settle
 
 # Keys of Tune's config, and of its results.
-ASSIGNMENT, ENVIRONMENT = "assignment", "environment"
-STEP, HELD = "step", "held"
+ASSIGNMENTS, ENVIRONMENT = "assignments", "environment"
+STEPS, HELD = "steps", "held"
 # Set by tests whose Ray counts GPUs that nobody has: their trials train on the CPU, and hold none.
 PLAYED_GPUS = "HEADHUNT_PLAYED_GPUS"
 
@@ -62,11 +62,16 @@ class HeadhuntTrainable(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch.
+        """One epoch, of each trial of the group.
 
         Never `done`: Tune would end the trial without showing its last result to the scheduler.
         """
-        return {STEP: step_to_json(next(self._steps)), HELD: self._held()}
+        stopped, self._stopped = self._stopped, None
+        return {STEPS: steps_to_json(self._rounds.send(stopped)), HELD: self._held()}
+
+    def leave_out(self, numbers: list[int]) -> None:
+        """These trials are stopped: the next step is without them."""
+        self._stopped = numbers
 
     def _held(self) -> str:
         """What this worker holds of its device: the driver counts what others hold."""
@@ -77,12 +82,12 @@ class HeadhuntTrainable(Trainable):
         return json.dumps({"device": uuid, "allocated_bytes": allocated})
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._steps: Iterator[Step] = iter(())  # lets go of the trial before
-        if self._lacks_gpu:
-            self._steps = _without_gpu()
-            return
-        self._steps = run_trial(
-            Assignment.from_json(config[ASSIGNMENT]),
+        self._rounds: Rounds = _nothing()  # lets go of the trials before
+        self._stopped: list[int] | None = None
+        group = [Assignment.from_json(text) for text in json.loads(config[ASSIGNMENTS])]
+        run = _without_gpu if self._lacks_gpu else run_group
+        self._rounds = run(
+            group,
             self._corpus,
             self._materials,
             device=self._device,
@@ -91,29 +96,40 @@ class HeadhuntTrainable(Trainable):
         )
 
 
-def _without_gpu() -> Iterator[Step]:
-    """A trial that its worker cannot run: on a CPU its hours would be no GPU hours.
+def _nothing() -> Rounds:
+    yield from ()
 
-    Another process may see the device again, so this one ends and the trial is tried again.
+
+def _without_gpu(group: Sequence[Assignment], *unused: Any, **unused_too: Any) -> Rounds:
+    """Trials that their worker cannot run: on a CPU their hours would be no GPU hours.
+
+    Another process may see the device again, so this one ends and they are tried again.
     """
+    del unused, unused_too
     why = "it was given a share of a GPU of its node, and CUDA sees no GPU there"
-    yield Step(None, Outcome(state=State.RUNNING, reason=why))
+    yield {one.number: Step(None, Outcome(state=State.RUNNING, reason=why)) for one in group}
     raise NoGpuError(why)
 
 
-def step_to_json(step: Step) -> str:
-    """A step as text; `step_from_json` is its inverse."""
+def steps_to_json(steps: Mapping[int, Step]) -> str:
+    """Steps by trial as text; `steps_from_json` is its inverse."""
     return json.dumps(
         {
-            "report": step.report.to_dict() if step.report else None,
-            "outcome": asdict(step.outcome),
+            number: {
+                "report": step.report.to_dict() if step.report else None,
+                "outcome": asdict(step.outcome),
+            }
+            for number, step in steps.items()
         }
     )
 
 
-def step_from_json(text: str) -> Step:
-    """The step that `step_to_json` wrote."""
-    stored = json.loads(text)
+def steps_from_json(text: str) -> dict[int, Step]:
+    """The steps that `steps_to_json` wrote."""
+    return {int(number): _step(stored) for number, stored in json.loads(text).items()}
+
+
+def _step(stored: dict[str, Any]) -> Step:
     outcome = stored["outcome"]
     return Step(
         EpochReport(**stored["report"]) if stored["report"] else None,

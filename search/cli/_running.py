@@ -19,6 +19,7 @@ def run_and_exit(
     given: Mapping[str, Any],
     budget: Mapping[str, Any],
     slots: int | None,
+    together: int = 1,
     mps: bool = False,
     address: str | None,
 ) -> NoReturn:
@@ -46,6 +47,7 @@ def run_and_exit(
             given=given,
             budget=Budget(**budget),
             slots=slots,
+            together=together,
             mps=mps,
             address=address,
         )

@@ -80,6 +80,13 @@ def search(
             show_default=False,
         ),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(
+            help="Heads of one shape on stored features that a worker trains in one batched pass, "
+            "at most; 1: each alone. `python -m benchmarks.together` shows where it pays.",
+        ),
+    ] = 1,
     mps: Annotated[
         bool,
         typer.Option(
@@ -201,6 +208,7 @@ def search(
             "stop_margin": stop_margin,
         },
         slots=slots,
+        together=together,
         mps=mps,
         address=address,
     )

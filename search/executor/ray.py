@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,14 +43,16 @@ from ...spaces.record import State
 from ...trainables.assignment import Assignment, Materials
 from ...trainables.card.devices import CudaLooks, Looks, Survey
 from ...trainables.notes.corpus import Corpus
+from ...trainables.steps import Step
 from ...trainables.trainable import (
-    ASSIGNMENT,
+    ASSIGNMENTS,
     ENVIRONMENT,
     HELD,
-    STEP,
+    STEPS,
     HeadhuntTrainable,
-    step_from_json,
+    steps_from_json,
 )
+from ..groups import Groups
 from ..layout import Layout, Node, NodeSlots
 from ..plan import Plan, Turn
 from ..slots import Held, Slots
@@ -320,14 +322,16 @@ def run_plan(
     layout: Layout,
     nodes: Nodes | None = None,
     limit: int | None = None,
+    together: int = 1,
     lay_out: Callable[[list[Node]], Layout] | None = None,
     hooks: Hooks | None = None,
 ) -> None:
     """Run the plan's trials in the slots of the layout until it is over.
 
-    `lay_out` makes the layout of nodes that join later, under `limit` trials at a time over all;
-    without it they are not used. When a hook ends the search by raising, running trials stay so
-    in the study, and the next run continues them.
+    `lay_out` makes the layout of nodes that join later, under `limit` slots over all; without it
+    they are not used. A slot takes at most `together` trials that can be trained in one pass. When
+    a hook ends the search by raising, running trials stay so in the study, and the next run
+    continues them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, at a moment at which nothing is half decided.
@@ -335,7 +339,7 @@ def run_plan(
     nodes, hooks = nodes or Nodes(), hooks or Hooks()
     slots = Slots(layout, limit=limit, look=nodes.free_bytes, clock=time.monotonic)
     interrupted = _Interrupt()
-    bridge = _Bridge(plan, slots)
+    bridge = _Bridge(plan, Groups(plan, together), slots)
     tick = _Tick(bridge, nodes, lay_out, hooks, interrupted)
     trainable = tune.with_resources(
         tune.with_parameters(HeadhuntTrainable, corpus=corpus, materials=materials), _bundle
@@ -368,13 +372,13 @@ def run_plan(
         raise bridge.error
 
 
-def _config(assignment: Assignment, part: NodeSlots) -> dict[str, Any]:
-    """What Tune carries of a trial: all of it text."""
+def _config(group: Sequence[Assignment], part: NodeSlots) -> dict[str, Any]:
+    """What Tune carries of a group of trials: all of it text."""
     bundle = {"CPU": part.cpus}
-    if part.gpu_fraction and not isinstance(assignment.config, BaselineConfig):
+    if part.gpu_fraction and not isinstance(group[0].config, BaselineConfig):
         bundle["GPU"] = part.gpu_fraction
     return {
-        ASSIGNMENT: assignment.to_json(),
+        ASSIGNMENTS: json.dumps([one.to_json() for one in group]),
         BUNDLE: json.dumps(bundle),
         NODE: part.node.id,
         ENVIRONMENT: json.dumps(dict(part.environment)),
@@ -427,28 +431,40 @@ class _StaysHere:
 
 
 class _Bridge(_StaysHere):
-    """Between Tune's trial ids and the plan's numbers; Tune swallows errors, so they are kept."""
+    """Between Tune's trials and the plan's; Tune swallows errors, so they are kept.
 
-    def __init__(self, plan: Plan, slots: Slots) -> None:
-        self.plan, self.slots = plan, slots
+    One of Tune's is a slot's work: a group of the plan's, most often of one.
+    """
+
+    def __init__(self, plan: Plan, groups: Groups, slots: Slots) -> None:
+        self.plan, self.groups, self.slots = plan, groups, slots
         self.controller: Any = None  # Tune's, once it has a trial
         self.error: BaseException | None = None
-        self.numbers: dict[str, int] = {}  # Tune's trial id -> the plan's number
-        self.ended: set[str] = set()
+        self.running: dict[str, set[int]] = {}  # Tune's trial id -> the plan's numbers
         self.last_words: dict[str, str] = {}  # of processes that said why they end
 
     def fail(self, error: BaseException) -> None:
         self.error = self.error or error
 
     def died(self, trial_id: str, reason: str) -> None:
-        """A trial's process is gone, and with it the trial's present run."""
-        if trial_id in self.ended:
-            return
-        self.ended.add(trial_id)
+        """A process is gone, and with it the present run of its trials."""
         try:
-            self.plan.died(self.numbers[trial_id], reason)
+            for number in sorted(self.running.pop(trial_id, ())):
+                self.groups.died(number, reason)
         except Exception as failure:
             self.fail(failure)
+
+    def tell(self, trial_id: str, number: int, step: Step) -> bool:
+        """Tell the plan of a step; whether the trial goes on."""
+        goes_on = step.report is None or self.plan.report(number, step.report)
+        if step.outcome.state is not State.RUNNING:
+            self.plan.end(number, step.outcome)
+            return False
+        if step.report is None:
+            self.last_words[trial_id] = step.outcome.reason
+        if not goes_on:
+            self.plan.prune(number, step.outcome)
+        return goes_on
 
 
 class _PlanSearcher(_StaysHere, Searcher):
@@ -463,20 +479,20 @@ class _PlanSearcher(_StaysHere, Searcher):
         bridge = self._bridge
         if bridge.error is not None:
             return Searcher.FINISHED
-        idle = len(bridge.numbers) == len(bridge.ended)
+        idle = not bridge.running
         if idle:  # Tune asks on and on, and nothing else of its loop runs
             self._tick.tick()
         try:
             part = bridge.slots.find()
             if part is None:
-                return Searcher.FINISHED if idle and bridge.plan.is_over() else None
-            turn = bridge.plan.next()
+                return Searcher.FINISHED if idle and bridge.groups.is_over() else None
+            turn = bridge.groups.next()
         except Exception as error:
             bridge.fail(error)
             return Searcher.FINISHED
         if isinstance(turn, Turn):  # a running one may have to be repeated
             return Searcher.FINISHED if turn is Turn.OVER and idle else None
-        bridge.numbers[trial_id] = turn.number
+        bridge.running[trial_id] = {assignment.number for assignment in turn}
         bridge.slots.take(trial_id, part.node.id)
         return _config(turn, part)
 
@@ -529,26 +545,28 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
         if held := result.get(HELD):
             bridge.slots.told(trial.trial_id, Held(**json.loads(held)))
         try:
-            return self._tell(trial, step_from_json(result[STEP]))
+            return self._tell(trial, steps_from_json(result[STEPS]))
         except Exception as error:
             bridge.fail(error)
             return TrialScheduler.STOP
 
-    def _tell(self, trial: TuneTrial, step: Any) -> str:
+    def _tell(self, trial: TuneTrial, steps: Mapping[int, Step]) -> str:
+        """Tell the plan what each trial of the group did."""
         bridge = self._bridge
-        number = bridge.numbers[trial.trial_id]
-        goes_on = step.report is None or bridge.plan.report(number, step.report)
-        if step.outcome.state is not State.RUNNING:
-            bridge.ended.add(trial.trial_id)
-            bridge.plan.end(number, step.outcome)
+        running = bridge.running[trial.trial_id]
+        for number, step in steps.items():  # all are recorded before any is judged
+            if step.report and len(steps) > 1:
+                bridge.plan.report(number, step.report)
+        stopped = {n for n, step in steps.items() if not bridge.tell(trial.trial_id, n, step)}
+        running -= stopped
+        if not running:
+            del bridge.running[trial.trial_id]
             return TrialScheduler.STOP
-        if step.report is None:
-            bridge.last_words[trial.trial_id] = step.outcome.reason
-        if goes_on:
-            return TrialScheduler.CONTINUE
-        bridge.ended.add(trial.trial_id)
-        bridge.plan.prune(number, step.outcome)
-        return TrialScheduler.STOP
+        pruned = [n for n in stopped if steps[n].outcome.state is State.RUNNING]
+        if pruned:  # before the worker's next step: an actor does its tasks in their order
+            controller = bridge.controller._tune_controller
+            controller._schedule_trial_task(trial, "leave_out", args=(pruned,))
+        return TrialScheduler.CONTINUE
 
 
 class _Interrupt:

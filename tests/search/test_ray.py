@@ -17,8 +17,9 @@ from headhunt.analysis import trials
 from headhunt.search import run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.ray import EngineError, engine
+from headhunt.search.groups import Groups
 from headhunt.search.launch import prepare
-from headhunt.search.plan import MOST_DEATHS, Budget, Watcher
+from headhunt.search.plan import MOST_DEATHS, Budget, Turn, Watcher
 from headhunt.search.run import Show, run_search
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
@@ -33,7 +34,15 @@ from .toys import write_notes
 
 MEASURED = ["f1", "accuracy", "precision", "recall", "validation_loss_nats", "train_loss_nats"]
 MINE = """
-from headhunt.spaces.configs import Optimisation, ScratchConfig
+from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
+from headhunt.spaces.heads import AdapterHead
+
+
+def adapters(trial, options):
+    rate = trial.suggest_float("rate", 1e-3, 0.3, log=True)
+    return HeadConfig(backbone=options.backbones[0], head=AdapterHead(bottleneck=4),
+        dropout=trial.suggest_float("dropout", 0, 0.5),
+        optimisation=Optimisation(learning_rate=rate))
 
 
 def small(trial):
@@ -102,7 +111,16 @@ def lab(tmp_path):
 def search(lab, shared_ray):
     """Runs a search and returns its plan and what was encoded."""
 
-    def search(study="lab", *, budget, slots=2, resume=False, on_tick=lambda _: None, **given):
+    def search(
+        study="lab",
+        *,
+        budget,
+        slots=2,
+        together=1,
+        resume=False,
+        on_tick=lambda _: None,
+        **given,
+    ):
         settings = {"max_epochs": 2, "card": "none", "max_tokens": 32, **given}
         request = Request(
             notes=lab / "notes.csv",
@@ -112,6 +130,7 @@ def search(lab, shared_ray):
             given={} if resume else settings,
             budget=budget,
             slots=slots,
+            together=together,
         )
         encoded = []
         return run_search(prepare(request), silent([], encoded, on_tick)), encoded
@@ -192,6 +211,43 @@ def test_the_same_search_with_one_seed_and_one_slot_gives_the_same_numbers(lab, 
     first, second = frame(lab, "first"), frame(lab, "second")
     same = ["config_hash", "seed", "state", "epochs", *MEASURED]
     pd.testing.assert_frame_equal(first[same], second[same], check_exact=True)
+
+
+def test_heads_trained_together_have_the_numbers_of_heads_trained_alone(
+    lab, search, encoder, monkeypatch
+):
+    groups = []
+    original = Groups.next
+    monkeypatch.setattr(Groups, "next", lambda self: groups.append(original(self)) or groups[-1])
+    given = {"space": f"{lab}/mine.py:adapters", "backbones": (encoder,), "sampler": "random"}
+    for study, together in (("alone", 1), ("together", 3)):
+        budget = Budget(trials=9)
+        search(study, budget=budget, together=together, slots=1, rungs=False, **given)
+
+    alone, together = frame(lab, "alone"), frame(lab, "together")
+
+    assert [len(g) for g in groups if not isinstance(g, Turn)] == [1] * 9 + [1, 1, 3, 3, 1]
+    pd.testing.assert_frame_equal(alone[MEASURED], together[MEASURED], rtol=1e-4, atol=1e-5)
+    assert (together["state"] == "complete").all()
+
+
+def test_of_heads_trained_together_each_is_stopped_by_itself(lab, search, encoder):
+    plan, _ = search(
+        space=f"{lab}/mine.py:adapters",
+        backbones=(encoder,),
+        budget=Budget(trials=14),
+        together=12,
+        slots=1,
+        max_epochs=4,
+        patience=0,
+    )
+
+    grouped = [t for t in plan.study.trials if t.role is not Role.CONTROL]
+    ends = {t.number: (t.state, len(t.reports)) for t in grouped}
+    assert {state for state, _ in ends.values()} == {State.COMPLETE, State.PRUNED}
+    assert {epochs for state, epochs in ends.values() if state is State.COMPLETE} == {4}
+    assert {epochs for state, epochs in ends.values() if state is State.PRUNED} <= {1, 3}
+    assert len(ends) == 12
 
 
 def test_a_trial_whose_worker_is_killed_is_repeated_and_the_search_ends(lab, search):

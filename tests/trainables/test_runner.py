@@ -18,7 +18,7 @@ from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.notes.corpus import Part
 from headhunt.trainables.notes.features import encode_features
 from headhunt.trainables.runner import Step, run_trial
-from headhunt.trainables.trainable import step_from_json, step_to_json
+from headhunt.trainables.trainable import steps_from_json, steps_to_json
 from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT, load_checkpoint
 
 from .backbone_dirs import WIDTH, make_backbone
@@ -166,7 +166,7 @@ def test_a_crash_fails_with_its_type_and_place_and_without_its_message(
 
     assert step.outcome.state is State.FAILED
     assert step.outcome.reason.startswith(f"crashed: {error.__name__} at runner.py:")
-    assert CANARY not in step_to_json(step)
+    assert CANARY not in steps_to_json({0: step})
 
 
 def test_a_crash_in_a_baseline_shows_nothing_of_the_notes(small_corpus, materials):
@@ -176,7 +176,7 @@ def test_a_crash_in_a_baseline_shows_nothing_of_the_notes(small_corpus, material
     (step,) = run(BaselineConfig(), replace(small_corpus, texts=texts, labels=labels), materials)
 
     assert step.outcome.reason.startswith("crashed: ValueError at baselines.py:")
-    assert CANARY not in step_to_json(step)
+    assert CANARY not in steps_to_json({0: step})
 
 
 def test_a_crash_after_an_epoch_keeps_the_epochs_before(small_corpus, materials, monkeypatch):
@@ -414,4 +414,5 @@ def test_a_step_crosses_as_json_with_and_without_a_report():
         Step(replace(report, peak_bytes=5, energy_joules=0.5), Outcome(state=State.COMPLETE)),
     ]
 
-    assert [step_from_json(step_to_json(step)) for step in steps] == steps
+    told = dict(enumerate(steps))
+    assert steps_from_json(steps_to_json(told)) == told

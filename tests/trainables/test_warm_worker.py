@@ -3,6 +3,7 @@
 The device is played (`played_device`); the worker, the runner and the training loop are real.
 """
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,12 +18,12 @@ from headhunt.trainables.card.cap import Cap, ShortOfMemoryError
 from headhunt.trainables.card.cards import MIB
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.trainable import (
-    ASSIGNMENT,
+    ASSIGNMENTS,
     PLAYED_GPUS,
-    STEP,
+    STEPS,
     HeadhuntTrainable,
     NoGpuError,
-    step_from_json,
+    steps_from_json,
 )
 
 from .played_device import PlayedDevice
@@ -52,12 +53,17 @@ class Bench:
         return steps
 
     def step(self):
-        return step_from_json(self.worker.step()[STEP])
+        return told_by(self.worker)
+
+
+def told_by(worker):
+    (step,) = steps_from_json(worker.step()[STEPS]).values()
+    return step
 
 
 def config_of(config, number):
     assignment = Assignment(number=number, config=config, seed=3)
-    return {ASSIGNMENT: assignment.to_json()}
+    return {ASSIGNMENTS: json.dumps([assignment.to_json()])}
 
 
 @pytest.fixture
@@ -159,7 +165,7 @@ def worker(small_corpus, materials, monkeypatch):
 def test_a_worker_whose_gpu_cuda_does_not_see_says_so_and_trains_nothing(worker):
     begun = worker()
 
-    told = step_from_json(begun.step()[STEP])
+    told = told_by(begun)
 
     assert (told.report, told.outcome.state) == (None, State.RUNNING)
     assert told.outcome.reason.endswith("and CUDA sees no GPU there")
@@ -170,7 +176,7 @@ def test_a_worker_whose_gpu_cuda_does_not_see_says_so_and_trains_nothing(worker)
 def test_a_played_gpu_is_no_gpu_in_the_record(worker, monkeypatch):
     monkeypatch.setenv(PLAYED_GPUS, "1")
 
-    told = step_from_json(worker().step()[STEP])
+    told = told_by(worker())
 
     assert told.report
     assert (told.outcome.device, told.outcome.device_fraction) == ("cpu", 0.0)
