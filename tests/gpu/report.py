@@ -23,6 +23,7 @@ from headhunt.trainables.worker import settle
 
 from .cap import capped
 from .facts import facts
+from .grouped import grouped
 from .machine import Machine, gpu_machine
 from .peaks import peaks
 from .ratio import ratio
@@ -50,10 +51,11 @@ def parts_of(machine: Machine, study: Callable[[], Study]) -> list[Part]:
     return [
         Part("1. The device", 20, lambda deadline: facts(machine, deadline)),
         Part("2. The cap", 40, lambda deadline: capped(machine, deadline, study())),
-        Part("3. Footprint and peaks", 160, lambda deadline: peaks(machine, deadline)),
-        Part("4. Predicted and measured time", 100, lambda deadline: times(machine, deadline)),
+        Part("3. Footprint and peaks", 140, lambda deadline: peaks(machine, deadline)),
+        Part("4. Predicted and measured time", 90, lambda deadline: times(machine, deadline)),
         Part("5. Side by side", 100, lambda deadline: side_by_side(machine, deadline, study())),
         Part("6. BERT-base and MoE", 30, lambda deadline: ratio(machine, deadline)),
+        Part("7. Heads in one pass", 30, lambda deadline: grouped(machine, deadline)),
     ]
 
 

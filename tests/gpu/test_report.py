@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks import together as heads_together
 from benchmarks.footprint_memory import configs
 from headhunt.spaces.record import State
 from headhunt.trainables.assignment import Assignment
@@ -19,7 +20,7 @@ from headhunt.trainables.card.memory import WORKSPACE_BYTES
 from headhunt.trainables.runner import run_trial
 
 from ..trainables.played_device import PlayedDevice
-from . import cap, peaks, ratio, sections, times, together
+from . import cap, grouped, peaks, ratio, sections, times, together
 from .facts import facts
 from .machine import Context, Machine, Workspaces, gpu_workspaces
 from .processes import ChildError, open_workers, run_order
@@ -289,6 +290,33 @@ def test_the_encoder_is_set_against_the_small_model(machine):
     assert f"| full, AdamW | {full.predicted:,.2f} | {full.predicted / first.predicted:,.0f} |" in (
         text(found)
     )
+
+
+HEADS = heads_together.Plan(training=16, validation=8, width=8, epochs=2, members=(1, 2, 4))
+
+
+def test_heads_in_one_pass_are_set_against_one_alone(machine):
+    found = grouped.grouped(machine, LONG, HEADS)
+
+    assert held(found) == [True]
+    assert [[g.members for g in kind.groups] for kind in found.kinds] == [[1, 2, 4]] * 3
+    assert all(kind.times(kind.groups[0]) == 1.0 for kind in found.kinds)
+    assert text(found).count("| 4 |") == 3
+
+
+def test_a_head_with_other_losses_than_alone_is_told():
+    groups = [heads_together.Group(1, 0.2, [0.5, 0.4]), heads_together.Group(2, 0.1, [0.5, 0.41])]
+    found = grouped.Grouped([grouped.Kind("linear", groups, "")])
+
+    assert held(found) == [False]
+    assert "| linear | 2 | 100.00 | 2.00 |" in text(found)
+
+
+def test_groups_that_there_is_no_time_for_are_left_out_and_not_said_to_hold(machine):
+    found = grouped.grouped(machine, OVER, HEADS)
+
+    assert held(found) == [None]
+    assert "linear, pooled: time was over before 1 together" in text(found)
 
 
 def test_the_examples_of_the_sections_hold():

@@ -232,9 +232,9 @@ def test_a_group_that_is_too_large_trains_its_members_one_after_the_other(
 ):
     third = replace(materials, trials_dir=tmp_path / "third")
     peaks = [
-        step.report.peak_bytes
-        for n in CONFIGS
-        for step in alone(assigned(n), small_corpus, third)
+        step.report.peak_bytes or 0
+        for number in CONFIGS
+        for step in alone(assigned(number), small_corpus, third)
         if step.report
     ]
     limited = replace(materials, limit_bytes=max(peaks) + 1000)
