@@ -60,17 +60,19 @@ class Ragged:
             states [notes, tokens, width] float32 or ids [notes, tokens] int64, and the mask
             [notes, tokens] bool, True at real tokens.
         """
-        starts, lengths = self.offsets[notes], self.lengths[notes]
+        starts = self.offsets[notes]
+        lengths = self.offsets[notes + 1] - starts
         longest = int(lengths.max())
         states = self.rows.ndim == 2
-        shape = (len(notes), longest, *self.rows.shape[1:])
+        shape = (len(notes) * longest, *self.rows.shape[1:])
         padded = torch.empty(shape, dtype=torch.float32 if states else torch.int64)
-        for place, (start, length) in enumerate(
-            zip(starts.tolist(), lengths.tolist(), strict=True)
-        ):
-            padded[place, :length] = self.rows[start : start + length]
+        place = 0
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            padded[place : place + length].copy_(self.rows[start : start + length])
             if length < longest:
-                padded[place, length:] = 0
+                padded[place + length : place + longest].zero_()
+            place += longest
+        padded = padded.unflatten(0, (len(notes), longest))
         mask = torch.arange(longest)[None, :] < torch.from_numpy(lengths)[:, None]
         return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True)
 

@@ -51,7 +51,9 @@ def update(optimiser: torch.optim.Optimizer) -> None:
     # Its body without the wrappers, which would import the compiler too, and call hooks of nobody.
     with torch.no_grad():
         inspect.unwrap(type(optimiser).step)(optimiser)
-    optimiser.zero_grad(set_to_none=True)
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def dump_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
