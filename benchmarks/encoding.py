@@ -61,7 +61,7 @@ def encoding_seconds(corpus: Corpus, folder: Path, precision: str) -> float:
 def bare_seconds(corpus: Corpus, precision: str) -> float:
     """The forward passes alone."""
     model = AutoModel.from_pretrained(locate(DEMO)).eval()
-    ids = tokenize(corpus, load_backbone(DEMO, Path()).tokenizer, TOKENS)
+    ids = tokenize(corpus.texts, load_backbone(DEMO, Path()).tokenizer, TOKENS)
     rows = [torch.tensor(note) for note in ids]
     lengths = torch.tensor([len(row) for row in rows])
     batches = []

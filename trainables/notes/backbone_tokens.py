@@ -24,7 +24,7 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
     digest = identity(locate(backbone))
 
     def fill(folder: Path) -> dict[str, object]:
-        ids = tokenize(corpus, load_tokenizer(backbone), limit)
+        ids = tokenize(corpus.texts, load_tokenizer(backbone), limit)
         offsets = np.concatenate([[0], np.cumsum([len(note) for note in ids])]).astype(np.int64)
         np.save(folder / "rows.npy", np.concatenate([np.asarray(n, np.int32) for n in ids]))
         np.save(folder / "offsets.npy", offsets)

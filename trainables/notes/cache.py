@@ -64,6 +64,12 @@ def make_once(
     return folder, True
 
 
+def find_made(cache: Path, name: str) -> Path | None:
+    """The folder `name` in the cache, where `make_once` has made it."""
+    folder = cache / name
+    return folder if (folder / DONE).exists() else None
+
+
 def read_meta(folder: Path) -> dict[str, object]:
     """What the maker of a cached folder left about it."""
     return json.loads((folder / DONE).read_text())

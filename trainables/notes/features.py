@@ -2,22 +2,32 @@
 
 Token states are stored ragged, in half precision, in a memory-mapped file: one folder per (files of
 the backbone, length limit, precision, corpus). Notes are encoded from long to short, so that
-padding stays small and a lack of memory shows at once. How far it came is marked every few seconds,
-and an encoding that was interrupted goes on from there.
+padding stays small and a lack of memory shows at once. While a GPU computes, the next batch is
+tokenised and the one before is written. How far it came is marked every few seconds, and an
+encoding that was interrupted goes on from there.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..models.backbones import Backbone, load_config, load_tokenizer, position_limit
-from .cache import cache_key, make_once
+from ..models.backbones import (
+    Backbone,
+    identity,
+    load_config,
+    load_tokenizer,
+    locate,
+    position_limit,
+)
+from .cache import cache_key, find_made, make_once
 from .corpus import Corpus
+from .split import Array
 
 ENCODING_NOTES = 8  # of the length limit: the tokens of a batch, as the footprint traces it
 MARK, MARK_SECONDS = "batches.txt", 5.0  # how many are written; how often that is said
@@ -35,11 +45,14 @@ def fastest_precision(device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
-def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> np.ndarray:
+def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> Array:
     """Tokens of each note under the backbone's tokenizer and limit, [notes] int64."""
-    tokenizer = load_tokenizer(backbone)
     limit = min(max_tokens, position_limit(load_config(backbone)))
-    return np.asarray([len(ids) for ids in tokenize(corpus, tokenizer, limit)], dtype=np.int64)
+    return _lengths(corpus, load_tokenizer(backbone), limit)
+
+
+def _lengths(corpus: Corpus, tokenizer: Any, limit: int) -> Array:
+    return np.asarray([len(ids) for ids in tokenize(corpus.texts, tokenizer, limit)], np.int64)
 
 
 def encode_features(
@@ -50,6 +63,7 @@ def encode_features(
     max_tokens: int,
     precision: str,
     device: torch.device,
+    lengths: Array | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Path, bool]:
     """Encode the corpus unless it is encoded already.
@@ -61,61 +75,92 @@ def encode_features(
         max_tokens: tokens of a note at most, special tokens included.
         precision: bf16 (autocast) or fp32.
         device: where to compute.
+        lengths: what `token_lengths` says, where that is known already.
         progress: called with (tokens done, tokens in all).
 
     Returns:
         the folder with `rows.npy` [tokens, width] float16 and `offsets.npy` [notes + 1] int64, and
         whether it was encoded just now.
     """
-    limit = min(max_tokens, backbone.max_tokens)
+    limit, pad = min(max_tokens, backbone.max_tokens), backbone.tokenizer.pad_token_id
 
     def fill(folder: Path) -> dict[str, object]:
-        ids = tokenize(corpus, backbone.tokenizer, limit)
-        lengths = np.asarray([len(note) for note in ids], dtype=np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        total = int(offsets[-1])
-        rows, begun = _open_rows(folder, (total, backbone.width))
+        known = _lengths(corpus, backbone.tokenizer, limit) if lengths is None else lengths
         model = backbone.model.to(device)
-        autocast: Any = (
-            torch.autocast(device.type, dtype=torch.bfloat16)
-            if precision == "bf16"
-            else nullcontext()
-        )
-        done, marked = 0, time.monotonic()
-        progress(done, total)
-        with torch.inference_mode(), autocast:
-            for place, notes in enumerate(in_batches(lengths, ENCODING_NOTES * limit)):
-                if place < begun:
-                    done += int(lengths[notes].sum())
-                    continue
-                if time.monotonic() - marked > MARK_SECONDS:
-                    _mark(folder, rows, place)
-                    marked = time.monotonic()
-                states = _states(
-                    model, backbone.tokenizer.pad_token_id, notes, ids, lengths, device
-                )
-                for row, note in enumerate(notes):
-                    rows[offsets[note] : offsets[note + 1]] = states[row, : lengths[note]]
-                done += int(lengths[notes].sum())
-                progress(done, total)
-        rows.flush()
-        np.save(folder / "offsets.npy", offsets)
-        (folder / MARK).unlink(missing_ok=True)
+
+        def begin(notes: Array) -> Callable[[], Array]:
+            ids = tokenize([corpus.texts[note] for note in notes], backbone.tokenizer, limit)
+            return _begin(model, *_padded(ids, pad), device)
+
+        with _inference(device, precision):
+            _write(folder, known, (ENCODING_NOTES * limit, backbone.width), begin, progress)
         return {
-            "tokens": total,
+            "tokens": int(known.sum()),
             "width": backbone.width,
             "precision": precision,
             "parameters": sum(p.numel() for p in model.parameters()),
         }
 
-    name = "features-" + cache_key(
-        backbone=backbone.identity,
+    name = _folder_name(corpus, backbone.identity, limit, precision)
+    return make_once(cache, name, fill, resumable=True)
+
+
+def find_features(
+    corpus: Corpus, backbone: str, cache: Path, *, max_tokens: int, precision: str
+) -> Path | None:
+    """The folder that `encode_features` would return, if it is there; no weight is loaded.
+
+    Raises:
+        BackboneError: the backbone's files are not there.
+    """
+    limit = min(max_tokens, position_limit(load_config(backbone)))
+    return find_made(cache, _folder_name(corpus, identity(locate(backbone)), limit, precision))
+
+
+def _folder_name(corpus: Corpus, backbone: str, limit: int, precision: str) -> str:
+    return "features-" + cache_key(
+        backbone=backbone,
         corpus=corpus.digest,
         max_tokens=limit,
         precision=precision,
         version=2,  # 2: attention by plain matrix products
     )
-    return make_once(cache, name, fill, resumable=True)
+
+
+def _write(
+    folder: Path,
+    lengths: Array,
+    shape: tuple[int, int],
+    begin: Callable[[Array], Callable[[], Array]],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Fill `rows.npy` and `offsets.npy`, from where an earlier one stopped.
+
+    Args:
+        folder: where they stand.
+        lengths: tokens of each note, [notes] int64.
+        shape: padded tokens of a batch, width of a state.
+        begin: begins the pass over some notes, see `_begin`.
+        progress: called with (tokens written, tokens in all).
+    """
+    tokens, width = shape
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    total = int(offsets[-1])
+    rows, begun = _open_rows(folder, (total, width))
+    batches = in_batches(lengths, tokens)
+    done, marked = sum(int(lengths[notes].sum()) for notes in batches[:begun]), time.monotonic()
+    progress(done, total)
+    for written, (notes, states) in enumerate(_one_behind(batches[begun:], begin), begun + 1):
+        for row, note in enumerate(notes):
+            rows[offsets[note] : offsets[note + 1]] = states[row, : lengths[note]]
+        done += int(lengths[notes].sum())
+        if time.monotonic() - marked > MARK_SECONDS:
+            _mark(folder, rows, written)
+            marked = time.monotonic()
+        progress(done, total)
+    rows.flush()
+    np.save(folder / "offsets.npy", offsets)
+    (folder / MARK).unlink(missing_ok=True)
 
 
 def _open_rows(folder: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
@@ -135,18 +180,16 @@ def _mark(folder: Path, rows: np.memmap, batches: int) -> None:
     aside.replace(folder / MARK)
 
 
-def tokenize(corpus: Corpus, tokenizer: Any, limit: int) -> list[list[int]]:
-    """Token numbers of every note, special tokens included, cut at `limit`."""
-    encoded = tokenizer(
-        list(corpus.texts), truncation=True, max_length=limit, return_attention_mask=False
-    )
+def tokenize(texts: Sequence[str], tokenizer: Any, limit: int) -> list[list[int]]:
+    """Token numbers of every text, special tokens included, cut at `limit`."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False)
     return encoded["input_ids"]
 
 
-def in_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+def in_batches(lengths: Array, tokens: int) -> list[Array]:
     """Notes from long to short in batches of at most so many padded tokens."""
     order = np.argsort(-lengths, kind="stable")
-    batches: list[np.ndarray] = []
+    batches: list[Array] = []
     start = 0
     while start < len(order):
         size = max(1, tokens // int(lengths[order[start]]))
@@ -155,22 +198,65 @@ def in_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
     return batches
 
 
-def _states(
-    model: Any,
-    pad: int,
-    notes: np.ndarray,
-    ids: list[list[int]],
-    lengths: np.ndarray,
-    device: torch.device,
-) -> np.ndarray:
-    """Last hidden states of these notes, [notes, tokens, width] float16."""
-    longest = int(lengths[notes].max())
-    tokens = torch.full((len(notes), longest), pad, dtype=torch.int64)
-    for place, note in enumerate(notes):
-        tokens[place, : lengths[note]] = torch.tensor(ids[note])
-    mask = torch.arange(longest)[None, :] < torch.from_numpy(lengths[notes])[:, None]
+@contextmanager
+def _inference(device: torch.device, precision: str) -> Iterator[None]:
+    """Held over all batches: autocast casts the weights once."""
+    bf16 = precision == "bf16"
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+    ):
+        yield
+
+
+def _padded(ids: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Token numbers and mask of a batch, both [notes, tokens] int64."""
+    longest = max(len(note) for note in ids)
+    tokens = torch.tensor([note + [pad] * (longest - len(note)) for note in ids])
+    lengths = torch.tensor([len(note) for note in ids])
+    mask = torch.arange(longest)[None, :] < lengths[:, None]
+    return tokens, mask.to(torch.int64)
+
+
+def _begin(model: Any, tokens: Tensor, mask: Tensor, device: torch.device) -> Callable[[], Array]:
+    """Begin a batch; what is returned waits for its last hidden states.
+
+    A GPU is only told what to do, the copy to the host included, so nothing of the batch but its
+    states in half precision, which the copy lets go, outlives its pass on the device.
+
+    Returns:
+        a function to [notes, tokens, width] float16.
+    """
+    if device.type == "cuda":  # from other memory a copy would wait for the batch before
+        tokens, mask = tokens.pin_memory(), mask.pin_memory()
     states = model(
-        input_ids=tokens.to(device), attention_mask=mask.to(device, torch.int64)
+        input_ids=tokens.to(device, non_blocking=True),
+        attention_mask=mask.to(device, non_blocking=True),
     ).last_hidden_state
     # A state beyond half precision would become infinite and poison every head.
-    return states.float().clamp(-HALF_MAX, HALF_MAX).to(torch.float16).cpu().numpy()
+    half = states.float().clamp(-HALF_MAX, HALF_MAX).to(torch.float16)
+    here = half.to("cpu", non_blocking=True)
+    if device.type != "cuda":
+        return here.numpy
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(device))
+
+    def wait() -> Array:
+        copied.synchronize()
+        return here.numpy()
+
+    return wait
+
+
+def _one_behind(
+    batches: list[Array], begin: Callable[[Array], Callable[[], Array]]
+) -> Iterator[tuple[Array, Array]]:
+    """Each batch and its states, when the next one has begun: a GPU computes while we write."""
+    before: tuple[Array, Callable[[], Array]] | None = None
+    for notes in batches:
+        begun = notes, begin(notes)
+        if before:
+            yield before[0], before[1]()
+        before = begun
+    if before:
+        yield before[0], before[1]()

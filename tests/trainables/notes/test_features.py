@@ -240,17 +240,17 @@ def test_an_encoding_that_was_interrupted_is_not_read_and_goes_on_where_it_was(
     monkeypatch.setattr(features, "ENCODING_NOTES", 1)
     monkeypatch.setattr(features, "MARK_SECONDS", -1.0)
     computed: list[int] = []
-    plain = features._states
+    plain = features._begin
 
-    def counted(model, pad, notes, *others):
-        computed.append(len(notes))
-        return plain(model, pad, notes, *others)
+    def counted(model, tokens, *others):
+        computed.append(len(tokens))
+        return plain(model, tokens, *others)
 
     def stop(done, total):
         if done > total / 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "_states", counted)
+    monkeypatch.setattr(features, "_begin", counted)
     cache, other = tmp_path / "cache", tmp_path / "other"
     for folder in (cache, other):
         folder.mkdir()
@@ -264,7 +264,7 @@ def test_an_encoding_that_was_interrupted_is_not_read_and_goes_on_where_it_was(
 
     whole = sum(computed)
     assert made
-    assert whole - len(corpus) == computed[first - 1]  # the batch that was not marked any more
+    assert whole - len(corpus) == computed[first - 1]  # the batch that was begun, and not written
     assert told == sorted(told)
     expected = Ragged.open(encode(corpus, backbone, other)[0])
     assert torch.equal(Ragged.open(path).rows, expected.rows)
