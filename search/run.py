@@ -6,7 +6,6 @@ Between `prepare`, which checks, and the command line, which shows.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -14,21 +13,24 @@ import torch
 from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
 from ..spaces.record import Footprint, Outcome, State
 from ..trainables.assignment import Materials, TrainingSettings
-from ..trainables.card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
+from ..trainables.card.cap import TooLargeError
+from ..trainables.card.cards import Card
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import load_backbone, load_config
+from ..trainables.models.backbones import load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
-from ..trainables.notes.features import encode_features, token_lengths
-from ..trainables.notes.split import Part
+from ..trainables.notes.features import token_lengths
+from ..trainables.notes.split import Array, Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
+from .encoding import Work, encode_backbones
 from .executor.ray import Hooks, Nodes, engine, look_around, run_plan
 from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
 from .rungs import study_rungs
 from .sampling import Proposer
+from .side_by_side import Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         SpaceError: the space's own function failed in the middle of the search.
         BackboneError: a backbone's files have changed since they were checked.
         ShortOfMemoryError: others left too little memory for the encoding.
+        EncodingError: a process that encoded was killed, or failed otherwise.
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
         LayoutError: the nodes cannot run what was asked for.
@@ -184,72 +187,25 @@ def _plan(
 def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
-    confidential = cache_dir(prepared.request.store)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
-
-    @cache
-    def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
-        folder = encode_tokens(
-            corpus, confidential, vocabulary=vocabulary, max_tokens=settings.max_tokens
-        )
-        lengths = Ragged.open(folder).lengths
-        size = cast("int", read_meta(folder)["vocabulary"])
-        return Workload(lengths, training, validation), size
-
-    shapes, workloads = {}, {}
-    for name in settings.backbones:
-        shapes[name] = BackboneShape.of(name, load_config(name))
-        lengths = token_lengths(corpus, name, settings.max_tokens)
-        workloads[name] = Workload(lengths, training, validation)
-    footprinter = None
-    if card is not None:
-        footprinter = Footprinter(
-            card,
-            classes=len(corpus.label_names),
-            max_tokens=settings.max_tokens,
-            batch_limit=settings.batch_limit,
-            backbones=shapes,
-            backbone_workloads=workloads,
-            scratch_workload=scratch_workload,
-        )
-    modes, features, tokens = prepared.space.modes, {}, {}
-    too_large: dict[str, TooLargeError] = {}
-    cap = cap_of(device, card.limit_bytes if card else None)
-    for name in settings.backbones:
-        if modes != {Mode.FROZEN}:
-            tokens[name] = encode_backbone_tokens(
+    confidential, modes = cache_dir(prepared.request.store), prepared.space.modes
+    lengths = {n: token_lengths(corpus, n, settings.max_tokens) for n in settings.backbones}
+    footprinter = _footprinter(prepared, card, lengths) if card else None
+    tokens = {}
+    if modes != {Mode.FROZEN}:
+        tokens = {
+            name: encode_backbone_tokens(
                 corpus, name, confidential, max_tokens=settings.max_tokens
             ).resolve()
-        if Mode.FROZEN not in modes:
-            continue
-        if footprinter and card and footprinter.encoding_peak_bytes(name) > card.limit_bytes:
-            continue  # the frozen backbone itself does not fit: its heads are infeasible
-        encoded = _under(
-            cap,
-            name,
-            lambda name=name: encode_features(
-                corpus,
-                load_backbone(name, confidential),
-                confidential,
-                max_tokens=settings.max_tokens,
-                precision=prepared.precision,
-                device=device,
-                progress=lambda done, total: show.on_encoding(name, done, total),
-            ),
-        )
-        if isinstance(encoded, TooLargeError):
-            too_large[name] = encoded
-            show.on_warning(
-                f"the notes cannot be encoded with {backbone_label(name)} ({encoded}): its heads "
-                "are infeasible while it is frozen, and the search goes on without them"
-            )
-            continue
-        folder, made = encoded
-        features[name] = folder
-        show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # the trials need what the encoding held
+            for name in settings.backbones
+        }
+    frozen = lengths if Mode.FROZEN in modes else {}
+    if footprinter and card:  # the heads of those that do not fit by themselves are infeasible
+        frozen = {
+            name: tokens_of
+            for name, tokens_of in frozen.items()
+            if footprinter.encoding_peak_bytes(name) <= card.limit_bytes
+        }
+    encoded = _features(prepared, frozen, show)
     materials = Materials(
         settings=TrainingSettings(
             max_epochs=settings.max_epochs,
@@ -259,34 +215,69 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
         ),
         trials_dir=prepared.study.trial_folder(0).parent.resolve(),
         cache=confidential.resolve(),
-        features={name: folder.resolve() for name, folder in features.items()},
+        features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},
         tokens=tokens,
         limit_bytes=card.limit_bytes if card else None,
     )
+    too_large = {n: e for n, e in encoded.items() if isinstance(e, TooLargeError)}
     return Shared(materials, footprinter or _no_footprint, too_large)
 
 
-def _under(
-    cap: Cap, backbone: str, encode: Callable[[], tuple[Path, bool]]
-) -> tuple[Path, bool] | TooLargeError:
-    """Hold the encoding to what the card leaves, as the trials are.
+def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -> Footprinter:
+    """What the card would need for a config on this corpus."""
+    settings, corpus = prepared.settings, prepared.corpus
+    confidential = cache_dir(prepared.request.store)
+    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 
-    Raises:
-        ShortOfMemoryError: the card leaves enough, and others hold it here.
-    """
-    cap.begin()
-    try:
-        return encode()
-    except Exception as error:
-        memory = cap.judge(error)
-        if memory is None:
-            raise
-    # Not in the handler: while it stands, its error keeps the encoder.
-    if isinstance(memory, ShortOfMemoryError):
-        raise ShortOfMemoryError(
-            f"encoding the notes with the backbone {backbone_label(backbone)!r}: {memory}"
+    @cache
+    def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
+        folder = encode_tokens(
+            corpus, confidential, vocabulary=vocabulary, max_tokens=settings.max_tokens
         )
-    return memory
+        own_lengths = Ragged.open(folder).lengths
+        size = cast("int", read_meta(folder)["vocabulary"])
+        return Workload(own_lengths, training, validation), size
+
+    return Footprinter(
+        card,
+        classes=len(corpus.label_names),
+        max_tokens=settings.max_tokens,
+        batch_limit=settings.batch_limit,
+        backbones={name: BackboneShape.of(name, load_config(name)) for name in lengths},
+        backbone_workloads={
+            name: Workload(tokens, training, validation) for name, tokens in lengths.items()
+        },
+        scratch_workload=scratch_workload,
+    )
+
+
+def _features(
+    prepared: Prepared, lengths: Mapping[str, Array], show: Show
+) -> Mapping[str, Encoded]:
+    """Encode with these backbones, and tell of each end."""
+    card = prepared.card
+
+    def on_end(name: str, encoded: Encoded) -> None:
+        if isinstance(encoded, TooLargeError):
+            show.on_warning(
+                f"the notes cannot be encoded with {backbone_label(name)} ({encoded}): its heads "
+                "are infeasible while it is frozen, and the search goes on without them"
+            )
+            return
+        folder, made = encoded
+        show.on_encoded(Encoding(name, cast("int", read_meta(folder)["tokens"]), made))
+
+    work = Work(
+        prepared.corpus,
+        cache_dir(prepared.request.store),
+        max_tokens=prepared.settings.max_tokens,
+        precision=prepared.precision,
+        limit_bytes=card.limit_bytes if card else None,
+    )
+    encoded = encode_backbones(work, lengths, on_progress=show.on_encoding, on_end=on_end)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the trials need what the encoding held
+    return encoded
 
 
 def _no_footprint(config: Config) -> Footprint | None:

@@ -19,8 +19,7 @@ def settle(device: torch.device, cpus: int) -> threadpool_limits:
         device: where trials will run; nothing may have run on it yet.
         cpus: that a trial holds.
     """
-    torch.set_num_threads(cpus)  # one thread a CPU: more made trials 10 to 100 times slower
-    limits = threadpool_limits(cpus)
+    limits = share_threads(cpus)
     if device.type == "cuda":  # same seed, same trial: some kernels sum in any order
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -32,3 +31,10 @@ def settle(device: torch.device, cpus: int) -> threadpool_limits:
         torch.backends.cuda.enable_cudnn_sdp(False)
     gc.freeze()  # what is here stays: a third of a second less to look through before a trial
     return limits
+
+
+def share_threads(cpus: int) -> threadpool_limits:
+    """Hold this process to so many threads; what is returned must be kept."""
+    os.environ["RAYON_NUM_THREADS"] = str(cpus)  # of the tokenizers
+    torch.set_num_threads(cpus)  # one thread a CPU: more made trials 10 to 100 times slower
+    return threadpool_limits(cpus)

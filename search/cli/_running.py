@@ -38,6 +38,7 @@ def run_and_exit(
         from ..run import run_search
         from ..sampling import SpaceError
         from ..settings import Request
+        from ..side_by_side import EncodingError
 
         request = Request(
             notes=notes,
@@ -73,6 +74,9 @@ def run_and_exit(
         typer.echo(
             f"error: {problem}; wait until it is free, then continue with `{again}`", err=True
         )
+        raise typer.Exit(SHORT) from None
+    except EncodingError as problem:
+        typer.echo(f"error: {problem}; what it wrote is kept: continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except OSError as problem:  # a full disk, a store that can no longer be written
         typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)

@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from headhunt.analysis import trials
-from headhunt.search import run
+from headhunt.search import encoding, run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.ray import EngineError, engine
 from headhunt.search.groups import Groups
@@ -439,7 +439,7 @@ def refused_encoding(monkeypatch):
     def refuse(*_, **__):
         torch.empty(10**15, dtype=torch.uint8)
 
-    monkeypatch.setattr(run, "encode_features", refuse)
+    monkeypatch.setattr(encoding, "encode_features", refuse)
 
 
 @pytest.mark.parametrize("card", ["p620", "none"])
@@ -447,7 +447,7 @@ def test_a_backbone_too_large_to_encode_with_costs_its_heads_alone(
     lab, search, encoder, card, monkeypatch
 ):
     refused = TooLargeError(2 * 10**9, 10**9, "the card leaves")
-    monkeypatch.setattr(run, "_under", lambda *_: refused)
+    monkeypatch.setattr(encoding.Job, "encode", lambda *_: refused)
 
     plan, encoded = search(space="all", backbones=(encoder,), budget=Budget(trials=5), card=card)
 
@@ -493,7 +493,7 @@ def test_an_encoding_for_which_others_left_no_memory_can_be_waited_for(
     def refuse(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(run, "encode_features", refuse)
+    monkeypatch.setattr(encoding, "encode_features", refuse)
 
     result = invoke(
         [

@@ -34,12 +34,17 @@ class TooLargeError(RuntimeError):
     """A trial needs more than its limit: that is so wherever it is run."""
 
     def __init__(self, needed_bytes: int, limit_bytes: int, whose: str) -> None:
+        self._given = needed_bytes, limit_bytes, whose
         self.excess_bytes = max(1, needed_bytes - limit_bytes)
         needed, excess = limit_bytes + self.excess_bytes, self.excess_bytes
         super().__init__(
             f"measured: needs {needed / MIB:.0f} MiB, {math.ceil(excess / MIB)} MiB more than the "
             f"{limit_bytes / MIB:.0f} MiB that {whose}"
         )
+
+    def __reduce__(self) -> tuple[type["TooLargeError"], tuple[int, int, str]]:
+        """From one process to another."""
+        return TooLargeError, self._given
 
 
 class ShortOfMemoryError(RuntimeError):
