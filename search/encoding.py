@@ -1,8 +1,8 @@
 """Encode the corpus with each backbone, side by side where there is room for it.
 
-What the cache has is taken from there. One that is left is encoded in this process; several get a
-process each (`side_by_side`). What a backbone that does not fit means for the search is not decided
-here, nor how progress looks.
+What the cache has is taken from there. One that is left is encoded in this process, and so are few
+tokens, for which a process would take longer to start; else each gets its own (`side_by_side`).
+What a backbone that does not fit means for the search is not decided here, nor how progress looks.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,9 @@ from ..trainables.notes.features import encode_features, find_features
 from ..trainables.notes.split import Array
 from .side_by_side import Encoded, encode_side_by_side
 
+# A process starts in 5 to 10 s. On two cores a small encoder takes 20 s for these, and a large one
+# on a small GPU half a minute: below that one after the other is as soon done.
+WORTH_TOKENS = 200_000
 HOST_BYTES = 2048 * MIB  # on a CPU without a card: PyTorch, BERT-base in two precisions and a batch
 
 
@@ -115,7 +118,8 @@ def encode_backbones(
             end(name, (found, False))
         else:
             jobs.append(Job(work, name, lengths[name]))
-    places = find_places(len(jobs), work.limit_bytes) if len(jobs) > 1 else []
+    would_wait = sum(int(job.lengths.sum()) for job in jobs[1:])
+    places = find_places(len(jobs), work.limit_bytes) if would_wait >= WORTH_TOKENS else []
     if len(places) > 1:
         encode_side_by_side(jobs, places, on_progress=on_progress, on_end=end)
     else:

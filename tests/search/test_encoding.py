@@ -47,6 +47,7 @@ def two_places(spawn, monkeypatch):
     """A machine with two threads, and tests that a process can import."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(encoding, "find_places", lambda *_: [CPU, CPU])
+    monkeypatch.setattr(encoding, "WORTH_TOKENS", 1)
 
 
 class Told:
@@ -205,12 +206,20 @@ def test_what_is_encoded_already_and_the_one_that_is_left_need_no_process(
     work, encoders, monkeypatch
 ):
     monkeypatch.setattr(encoding, "encode_side_by_side", None)
+    monkeypatch.setattr(encoding, "WORTH_TOKENS", 1)
     encode(work, encoders[:1])
 
     encoded, told = encode(work, encoders[:2])
 
     assert made(encoded) == [False, True]
     assert {name for name, _, _ in told.progress} == {encoders[1]}
+
+
+def test_few_tokens_are_not_worth_the_start_of_a_process(work, encoders, monkeypatch):
+    monkeypatch.setattr(encoding, "encode_side_by_side", None)
+    monkeypatch.setattr(encoding, "find_places", lambda *_: [CPU, CPU])
+
+    assert made(encode(work, encoders[:2])[0]) == [True, True]
 
 
 @pytest.mark.parametrize(
