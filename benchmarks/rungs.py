@@ -2,12 +2,18 @@
 
 A random search proposes the same configs whatever comes of them, so what it would have done with
 rungs follows from its recorded curves: no config and no epoch is guessed. Hours are card hours of
-training; the encoding is left out, which both need once. `python -m benchmarks.rungs --notes FILE`.
+training; the encoding is left out, which both need once. Then the trials of all seeds are drawn
+from, in any order, to tell one rule from another. `python -m benchmarks.rungs --notes FILE`;
+`--store DIR` keeps the searches, and continues those that were interrupted.
 """
 
 import argparse
+import random
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
@@ -15,15 +21,21 @@ from headhunt.analysis.stored import read_study
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
 from headhunt.search.run import Show, run_search
+from headhunt.search.rungs import Rungs
 from headhunt.search.settings import Request
 from headhunt.search.simulation.recorded import Recorded
 from headhunt.search.simulation.scenarios import REPLAY, Scenario, simulate
 from headhunt.search.simulation.trainer import Source, Trainer
+from headhunt.search.study import Trial
+from headhunt.spaces.configs import BaselineConfig
+from headhunt.spaces.record import State
 from headhunt.trainables.models.backbones import DEMO
 from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
-NOTES, SEEDS, TRIALS, SLOTS = 1200, 5, 50, 2
+NOTES, SEEDS, TRIALS, SLOTS = 1200, 5, 40, 2
 LOST, SHARE = 0.005, 1 / 3  # at most: F1 in the mean, and of the card hours
+RULES = (((1, 3, 9), 2), ((1, 3, 9), 3), ((1, 3, 9), 4), ((1, 2, 4, 8), 3), ((1, 2, 3, 4), 4))
+DRAWS, DRAWN = 300, 38  # searches that are drawn, and trials of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +56,21 @@ class Compared:
 
 def search(notes: Path, store: Path, seed: int, trials: int, space: str) -> Recorded:
     """A random search that trains every trial to its end."""
+    study = f"seed-{seed}"
+    resume = (store / study).exists()
+    settings = {
+        "space": space,
+        "backbones": () if space == "scratch" else (DEMO,),
+        "sampler": "random",
+        "seed": seed,
+        "rungs": False,
+    }
     request = Request(
         notes=notes,
-        study=f"seed-{seed}",
+        study=study,
         store=store,
-        given={
-            "space": space,
-            "backbones": () if space == "scratch" else (DEMO,),
-            "sampler": "random",
-            "seed": seed,
-            "rungs": False,
-        },
+        resume=resume,
+        given={} if resume else settings,
         budget=Budget(trials=trials),
         slots=SLOTS,
     )
@@ -88,23 +104,76 @@ def _played(trainer: Trainer, scenario: Scenario, seed: int) -> tuple[float, flo
     return run.best_f1, run.card_hours - encoding / 3600
 
 
+def rules(searches: Sequence[Recorded]) -> Iterator[str]:
+    """What other rules would lose and save, in searches drawn from the trials of all."""
+    pool = [t for found in searches for t in found.trials if _is_trained(t)]
+    generator = random.Random(0)
+    drawn = [generator.sample(pool, min(DRAWN, len(pool))) for _ in range(DRAWS)]
+    yield f"\n{DRAWS} searches drawn from {len(pool)} trials:\n"
+    yield "| rungs | goes on | lost F1 | card hours |\n|---|---|---|---|"
+    for epochs, eta in RULES:
+        found = [_by_rule(trials, Rungs(epochs, eta)) for trials in drawn]
+        lost, share = (fmean(column) for column in zip(*found, strict=True))
+        rungs = ", ".join(map(str, epochs))
+        yield f"| {rungs} | one in {eta} | {lost:.4f} | {share:.0%} |"
+
+
+def _is_trained(trial: Trial) -> bool:
+    return trial.state is State.COMPLETE and not isinstance(trial.config, BaselineConfig)
+
+
+def _by_rule(trials: Sequence[Trial], rungs: Rungs) -> tuple[float, float]:
+    """F1 lost and the share of the hours, on slots that take the trials in their order."""
+    best, spent, todo = 0.0, 0.0, iter(enumerate(trials))
+    running: list[tuple[float, int, int]] = []  # when its epoch ends, which, which epoch
+
+    def begin(which: int, epoch: int, now: float) -> None:
+        heappush(running, (now + trials[which].reports[epoch - 1].wall_seconds, which, epoch))
+
+    for which, _ in islice(todo, SLOTS):
+        begin(which, 1, 0.0)
+    while running:
+        now, which, epoch = heappop(running)
+        trial = trials[which]
+        family, reports = trial.config.family, trial.reports
+        score = max(report.f1 for report in reports[:epoch])
+        best, spent = max(best, score), spent + _epoch_seconds(trial)
+        rungs.record(family, which, epoch, score)
+        if epoch == len(reports):
+            rungs.record_end(family, which, epoch, score)
+        if epoch < len(reports) and rungs.goes_on(family, which, epoch):
+            begin(which, epoch + 1, now)
+        elif (following := next(todo, None)) is not None:
+            begin(following[0], 1, now)
+    plain = max(report.f1 for trial in trials for report in trial.reports)
+    return plain - best, spent / sum(len(t.reports) * _epoch_seconds(t) for t in trials)
+
+
+def _epoch_seconds(trial: Trial) -> float:
+    assert trial.footprint is not None, trial.number
+    return trial.footprint.epoch_seconds
+
+
 def main() -> None:
-    """A line a seed, and the means."""
+    """A line a seed, the means, and the other rules."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rungs")
     parser.add_argument("--notes", type=Path, help=f"notes (default: {NOTES} synthetic ones)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"default {SEEDS}")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"default {TRIALS}")
     parser.add_argument("--space", default="all", help="default all")
+    parser.add_argument("--store", type=Path, help="keep the searches here")
     given = parser.parse_args()
-    found = []
+    found: list[Compared] = []
+    searches: list[Recorded] = []
     print("| seed | best F1 | with rungs | card hours | with rungs |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         notes = given.notes or Path(folder) / "notes.csv"
         if not given.notes:
             write_synthetic_notes(notes, NOTES)
         for seed in range(1, given.seeds + 1):
-            recorded = search(notes, Path(folder) / "store", seed, given.trials, given.space)
-            found.append(compare(recorded, seed))
+            store = given.store or Path(folder) / "store"
+            searches.append(search(notes, store, seed, given.trials, given.space))
+            found.append(compare(searches[-1], seed))
             print(f"| {seed} | {found[-1]} |", flush=True)
     lost = fmean(each.f1 - each.f1_with_rungs for each in found)
     share = sum(e.hours_with_rungs for e in found) / sum(e.hours for e in found)
@@ -112,6 +181,7 @@ def main() -> None:
         f"\nlost {lost:.4f} of F1 in the mean (at most {LOST}), for {share:.0%} of the card hours "
         f"(at most {SHARE:.0%})"
     )
+    print("\n".join(rules(searches)))
 
 
 if __name__ == "__main__":

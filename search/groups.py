@@ -1,21 +1,35 @@
 """Trials that one worker trains together: runs of consecutive assignments that allow it.
 
 Nothing is reordered and nothing is waited for: an assignment that does not go with those before it
-begins the next group. So the configs that are asked for, and their numbers, are those of a search
-in which each trains alone.
+begins the next group. A sampler that learns from results sees fewer of them, as it does with as
+many slots more: a group's configs are asked for before any of them has ended.
 """
+
+import math
+from collections.abc import Callable, Hashable
 
 from ..spaces.together import shared_shape
 from ..trainables.assignment import Assignment
+from ..trainables.group import RESIDENT_SHARE
 from .plan import Plan, Turn
+
+COPIES = 3  # of what trains, beside a trial's own: gradients, and what an update works in
+NUMBER_BYTES = 4
 
 
 class Groups:
     """What a plan has to run next, by the group."""
 
-    def __init__(self, plan: Plan, most: int) -> None:
-        """At most `most` trials a group; 1 trains each alone."""
-        self._plan, self._most = plan, most
+    def __init__(self, plan: Plan, most: int, slots: Callable[[], int]) -> None:
+        """Begin with none.
+
+        Args:
+            plan: whose trials they are.
+            most: trials a group; 1 trains each alone.
+            slots: that share what is left of a budget of trials.
+        """
+        self._plan, self._most, self._slots = plan, most, slots
+        self._unfit: set[Hashable] = set()  # shapes of which a group could not go on as one
         self._begun: Assignment | None = None  # of the next group, taken from the plan already
         self._alone: set[int] = set()  # trials whose process died: one may have killed the others
 
@@ -24,8 +38,8 @@ class Groups:
         first = self._take()
         if isinstance(first, Turn):
             return first
-        group = [first]
-        while len(group) < self._most and self._has_shape(group[0]):
+        group, most = [first], self._share()
+        while len(group) < most and self._has_shape(group[0]):
             turn = self._take()
             if isinstance(turn, Turn):
                 break
@@ -40,6 +54,10 @@ class Groups:
         self._alone.add(number)
         self._plan.died(number, reason)
 
+    def came_apart(self, number: int) -> None:
+        """A group of this trial's shape could not go on as one: no other one is formed."""
+        self._unfit.add(shared_shape(self._plan.study.trials[number].config))
+
     def is_over(self) -> bool:
         """Whether no more trials start, without starting one."""
         return self._begun is None and self._plan.is_over()
@@ -48,8 +66,17 @@ class Groups:
         begun, self._begun = self._begun, None
         return self._plan.next() if begun is None else begun
 
+    def _share(self) -> int:
+        """Trials of the next group at most: a budget's last ones are for all slots."""
+        trials = self._plan.budget.trials
+        if self._most == 1 or trials is None:
+            return self._most
+        left = trials - self._plan.started() + 1  # with the one that was just taken
+        return min(self._most, max(1, math.ceil(left / max(1, self._slots()))))
+
     def _has_shape(self, assignment: Assignment) -> bool:
-        return assignment.number not in self._alone and shared_shape(assignment.config) is not None
+        shape = shared_shape(assignment.config)
+        return assignment.number not in self._alone and shape not in {None, *self._unfit}
 
     def _joins(self, other: Assignment, group: list[Assignment]) -> bool:
         same = shared_shape(other.config) == shared_shape(group[0].config)
@@ -59,4 +86,7 @@ class Groups:
         """Whether the card has the memory that all of them need at once, by their footprints."""
         trials = self._plan.study.trials
         footprints = [f for one in group if (f := trials[one.number].footprint)]
-        return not footprints or sum(f.peak_bytes for f in footprints) <= footprints[0].limit_bytes
+        needed = sum(
+            f.peak_bytes + COPIES * NUMBER_BYTES * f.trainable_parameters for f in footprints
+        )
+        return not footprints or needed <= footprints[0].limit_bytes * (1 - RESIDENT_SHARE)

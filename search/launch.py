@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..spaces.catalogue import Space
-from ..spaces.configs import backbone_label
+from ..spaces.configs import Mode, backbone_label
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
@@ -55,13 +55,18 @@ class Prepared:
     @property
     def warnings(self) -> list[str]:
         """What is no mistake, and may not be what was meant."""
-        sampler = self.settings.sampler
-        if self.card is None or sampler == LEARNS_WHAT_FITS:
-            return []
-        return [
-            f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
-            f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
-        ]
+        warnings, sampler = [], self.settings.sampler
+        if self.card is not None and sampler != LEARNS_WHAT_FITS:
+            warnings.append(
+                f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
+                f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
+            )
+        frozen = bool(self.settings.backbones) and Mode.FROZEN in self.space.modes
+        if self.request.together > 1 and not frozen:
+            warnings.append(
+                "--together changes nothing here: the space has no heads on a frozen backbone"
+            )
+        return warnings
 
 
 def prepare(request: Request) -> Prepared:

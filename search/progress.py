@@ -26,7 +26,9 @@ LINE_EVERY = 20  # percent of an encoding between two lines where there is no te
 class ProgressView:
     """A `Show` for people."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int = 1) -> None:
+        """`together` is how many heads of one shape a slot trains at once, at most."""
+        self._together = together
         self.console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._bars = Progress(
@@ -99,7 +101,8 @@ class ProgressView:
     def _on_plan(self, plan: Plan, layout: Layout) -> None:
         self._plan, self._began = plan, time.monotonic()
         self._started_before = plan.started()
-        self.say(f"running {where(layout)}")
+        many = f"; up to {self._together} heads of one shape count as one trial there"
+        self.say(f"running {where(layout)}{many if self._together > 1 else ''}")
 
     def _on_wait(self, reason: str) -> None:
         self._waits_for = reason

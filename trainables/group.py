@@ -36,6 +36,11 @@ from .training.together import Member, train_together
 
 RESIDENT_SHARE = 0.25  # of what a trial may take of a GPU: where features below it are kept there
 
+
+class ApartWarning(RuntimeWarning):
+    """A group could not train as one; its words quote no note."""
+
+
 Round = dict[int, Step]  # of those that still ran, by the trial's number
 Rounds = Generator[Round, Collection[int] | None, None]
 
@@ -90,7 +95,7 @@ def run_group(
         raise memory
     warnings.warn(
         f"{len(left)} heads go on one after the other, not together: {memory or why}",
-        RuntimeWarning,
+        ApartWarning,
         stacklevel=2,
     )
     yield from _one_by_one(left, bench)

@@ -6,6 +6,7 @@ trial does stands in `runner`, which needs no Ray.
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,14 +18,14 @@ from ray.tune import Trainable
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
 from .card.cap import cap_of
-from .group import Rounds, run_group
+from .group import ApartWarning, Rounds, run_group
 from .notes.corpus import Corpus
 from .steps import Step
 from .worker import settle
 
 # Keys of Tune's config, and of its results.
 ASSIGNMENTS, ENVIRONMENT = "assignments", "environment"
-STEPS, HELD = "steps", "held"
+STEPS, HELD, WARNING = "steps", "held", "warning"
 # Set by tests whose Ray counts GPUs that nobody has: their trials train on the CPU, and hold none.
 PLAYED_GPUS = "HEADHUNT_PLAYED_GPUS"
 
@@ -34,10 +35,10 @@ class NoGpuError(RuntimeError):
 
 
 class HeadhuntTrainable(Trainable):
-    """Runs assignments one after the other in the same process."""
+    """Runs groups of assignments, most often of one, one after the other in the same process."""
 
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
-        """Take what all trials of the study share, and the first assignment.
+        """Take what all trials of the study share, and the first assignments.
 
         `shared` has what Tune's `with_parameters` brings: `corpus` and `materials`.
         """
@@ -57,7 +58,7 @@ class HeadhuntTrainable(Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next assignment on this warm worker."""
+        """Begin the next assignments on this warm worker."""
         self._begin(new_config)
         return True
 
@@ -67,7 +68,15 @@ class HeadhuntTrainable(Trainable):
         Never `done`: Tune would end the trial without showing its last result to the scheduler.
         """
         stopped, self._stopped = self._stopped, None
-        return {STEPS: steps_to_json(self._rounds.send(stopped)), HELD: self._held()}
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", ApartWarning)
+            steps = self._rounds.send(stopped)
+        return {
+            STEPS: steps_to_json(steps),
+            HELD: self._held(),
+            WARNING: "; ".join(str(each.message) for each in warned),
+        }
 
     def leave_out(self, numbers: list[int]) -> None:
         """These trials are stopped: the next step is without them."""

@@ -49,6 +49,7 @@ from ...trainables.trainable import (
     ENVIRONMENT,
     HELD,
     STEPS,
+    WARNING,
     HeadhuntTrainable,
     steps_from_json,
 )
@@ -296,7 +297,7 @@ def _is_ready(future: Any) -> bool:
 
 
 def _driver_bytes(survey: Survey) -> int:
-    """What this process holds of the first device, which it encodes on."""
+    """What this process holds of the first device, which it encodes on where it does so itself."""
     import torch
 
     if not torch.cuda.is_initialized():
@@ -339,7 +340,8 @@ def run_plan(
     nodes, hooks = nodes or Nodes(), hooks or Hooks()
     slots = Slots(layout, limit=limit, look=nodes.free_bytes, clock=time.monotonic)
     interrupted = _Interrupt()
-    bridge = _Bridge(plan, Groups(plan, together), slots)
+    groups = Groups(plan, together, lambda: min(slots.layout.slots, limit or slots.layout.slots))
+    bridge = _Bridge(plan, groups, slots, hooks.on_warning)
     tick = _Tick(bridge, nodes, lay_out, hooks, interrupted)
     trainable = tune.with_resources(
         tune.with_parameters(HeadhuntTrainable, corpus=corpus, materials=materials), _bundle
@@ -436,8 +438,11 @@ class _Bridge(_StaysHere):
     One of Tune's is a slot's work: a group of the plan's, most often of one.
     """
 
-    def __init__(self, plan: Plan, groups: Groups, slots: Slots) -> None:
+    def __init__(
+        self, plan: Plan, groups: Groups, slots: Slots, on_warning: Callable[[str], None]
+    ) -> None:
         self.plan, self.groups, self.slots = plan, groups, slots
+        self.on_warning = on_warning
         self.controller: Any = None  # Tune's, once it has a trial
         self.error: BaseException | None = None
         self.running: dict[str, set[int]] = {}  # Tune's trial id -> the plan's numbers
@@ -468,14 +473,14 @@ class _Bridge(_StaysHere):
 
 
 class _PlanSearcher(_StaysHere, Searcher):
-    """Asks the plan for the next trial, once there is a place for it."""
+    """Asks the plan for the next trials, once there is a place for them."""
 
     def __init__(self, bridge: _Bridge, tick: "_Tick") -> None:
         super().__init__()
         self._bridge, self._tick = bridge, tick
 
     def suggest(self, trial_id: str) -> Any:
-        """The next assignment as Tune's config."""
+        """The next assignments as Tune's config."""
         bridge = self._bridge
         if bridge.error is not None:
             return Searcher.FINISHED
@@ -544,6 +549,9 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
             return TrialScheduler.STOP
         if held := result.get(HELD):
             bridge.slots.told(trial.trial_id, Held(**json.loads(held)))
+        if warning := result.get(WARNING):
+            bridge.on_warning(f"{warning}; no more of this shape are trained together")
+            bridge.groups.came_apart(min(bridge.running[trial.trial_id]))
         try:
             return self._tell(trial, steps_from_json(result[STEPS]))
         except Exception as error:

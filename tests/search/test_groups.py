@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from headhunt.search.groups import Groups
-from headhunt.search.plan import Turn
+from headhunt.search.plan import Budget, Turn
 from headhunt.spaces.configs import HeadConfig, Mode, Optimisation
 from headhunt.spaces.heads import AdapterHead, GrnHead
 from headhunt.trainables.assignment import Assignment
@@ -26,10 +26,15 @@ class Planned:
 
     def __init__(self, *configs, peak_mib=None):
         need = peak_mib and footprint(excess_mib=peak_mib - 1748)
-        self.study = SimpleNamespace(trials=[SimpleNamespace(footprint=need) for _ in configs])
+        trials = [SimpleNamespace(footprint=need, config=config) for config in configs]
+        self.study = SimpleNamespace(trials=trials)
         self._todo = [Assignment(number=n, config=c, seed=n) for n, c in enumerate(configs)]
         self._configs = configs
+        self.budget = Budget()
         self.deaths = []
+
+    def started(self):
+        return len(self._configs) - len(self._todo)
 
     def next(self):
         return self._todo.pop(0) if self._todo else Turn.OVER
@@ -42,8 +47,8 @@ class Planned:
         self._todo.append(Assignment(number=number, config=self._configs[number], seed=number))
 
 
-def groups_of(plan: Any, most: int) -> Groups:
-    return Groups(plan, most)
+def groups_of(plan: Any, most: int, slots: int = 1) -> Groups:
+    return Groups(plan, most, lambda: slots)
 
 
 def all_groups(groups: Groups):
@@ -80,10 +85,28 @@ def test_one_at_a_time_asks_the_plan_for_one_at_a_time():
     assert not planned.is_over()
 
 
-def test_a_group_is_no_larger_than_the_card_by_its_footprints():
-    planned = Planned(*[NARROW] * 5, peak_mib=1748 / 2 - 1)
+@pytest.mark.parametrize(("share", "groups"), [(0.74, [[0, 1], [2, 3], [4]]), (0.76, None)])
+def test_a_group_leaves_a_quarter_of_the_card_to_the_features_by_its_footprints(share, groups):
+    planned = Planned(*[NARROW] * 5, peak_mib=1748 * share / 2)
 
-    assert all_groups(groups_of(planned, 8)) == [[0, 1], [2, 3], [4]]
+    assert all_groups(groups_of(planned, 8)) == (groups or [[0], [1], [2], [3], [4]])
+
+
+def test_what_is_left_of_a_budget_is_shared_by_all_slots():
+    planned = Planned(*[NARROW] * 10)
+    planned.budget = Budget(trials=10)
+
+    assert all_groups(groups_of(planned, 8, slots=4)) == [[0, 1, 2], [3, 4], [5, 6], [7], [8], [9]]
+
+
+def test_a_shape_whose_group_came_apart_is_trained_alone_from_then_on():
+    planned = Planned(NARROW, NARROW, NARROW, at_rate(NARROW, 0.02), WIDE, WIDE)
+    groups = groups_of(planned, 2)
+    groups.next()
+
+    groups.came_apart(0)
+
+    assert all_groups(groups) == [[2], [3], [4, 5]]
 
 
 def test_the_search_is_not_over_while_a_trial_that_was_taken_waits_for_its_slot():

@@ -217,6 +217,30 @@ def test_a_sampler_that_does_not_learn_what_fits_is_told_of(made, sampler, card,
     assert all(f"{sampler!r} does not learn what fits the card" in said for said in warnings)
 
 
+@pytest.mark.parametrize(
+    ("space", "together", "warned"),
+    [("scratch", 4, True), ("scratch", 1, False), ("heads", 4, False)],
+)
+def test_training_together_where_no_head_can_be_is_told_of(
+    request_of, encoder, space, together, warned
+):
+    backbones = () if space == "scratch" else (str(encoder),)
+    request = replace(request_of(space=space, backbones=backbones), together=together)
+
+    prepared = prepare(request)
+    prepared.study.close()
+
+    assert [w.startswith("--together changes nothing here") for w in prepared.warnings] == (
+        [True] if warned else []
+    )
+
+
+def test_fewer_than_one_together_is_refused(request_of):
+    found = problems(replace(request_of(), together=0))
+
+    assert found == ("--together must be 1 or more; request.together=0",)
+
+
 def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, monkeypatch):
     def fail(*_):
         raise MemoryError

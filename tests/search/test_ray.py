@@ -119,6 +119,7 @@ def search(lab, shared_ray):
         together=1,
         resume=False,
         on_tick=lambda _: None,
+        on_warning=lambda _: None,
         **given,
     ):
         settings = {"max_epochs": 2, "card": "none", "max_tokens": 32, **given}
@@ -133,7 +134,8 @@ def search(lab, shared_ray):
             together=together,
         )
         encoded = []
-        return run_search(prepare(request), silent([], encoded, on_tick)), encoded
+        show = replace(silent([], encoded, on_tick), on_warning=on_warning)
+        return run_search(prepare(request), show), encoded
 
     return search
 
@@ -213,12 +215,24 @@ def test_the_same_search_with_one_seed_and_one_slot_gives_the_same_numbers(lab, 
     pd.testing.assert_frame_equal(first[same], second[same], check_exact=True)
 
 
+@pytest.fixture
+def groups(monkeypatch):
+    """What the slots of a search are given, as it comes."""
+    found, original = [], Groups.next
+
+    def following(self):
+        turn = original(self)
+        if not isinstance(turn, Turn):
+            found.append(turn)
+        return turn
+
+    monkeypatch.setattr(Groups, "next", following)
+    return found
+
+
 def test_heads_trained_together_have_the_numbers_of_heads_trained_alone(
-    lab, search, encoder, monkeypatch
+    lab, search, encoder, groups
 ):
-    groups = []
-    original = Groups.next
-    monkeypatch.setattr(Groups, "next", lambda self: groups.append(original(self)) or groups[-1])
     given = {"space": f"{lab}/mine.py:adapters", "backbones": (encoder,), "sampler": "random"}
     for study, together in (("alone", 1), ("together", 3)):
         budget = Budget(trials=9)
@@ -226,12 +240,12 @@ def test_heads_trained_together_have_the_numbers_of_heads_trained_alone(
 
     alone, together = frame(lab, "alone"), frame(lab, "together")
 
-    assert [len(g) for g in groups if not isinstance(g, Turn)] == [1] * 9 + [1, 1, 3, 3, 1]
+    assert [len(g) for g in groups] == [1] * 9 + [1, 1, 3, 3, 1]
     pd.testing.assert_frame_equal(alone[MEASURED], together[MEASURED], rtol=1e-4, atol=1e-5)
     assert (together["state"] == "complete").all()
 
 
-def test_of_heads_trained_together_each_is_stopped_by_itself(lab, search, encoder):
+def test_of_heads_trained_together_each_is_stopped_by_itself(lab, search, encoder, groups):
     plan, _ = search(
         space=f"{lab}/mine.py:adapters",
         backbones=(encoder,),
@@ -247,7 +261,37 @@ def test_of_heads_trained_together_each_is_stopped_by_itself(lab, search, encode
     assert {state for state, _ in ends.values()} == {State.COMPLETE, State.PRUNED}
     assert {epochs for state, epochs in ends.values() if state is State.COMPLETE} == {4}
     assert {epochs for state, epochs in ends.values() if state is State.PRUNED} <= {1, 3}
-    assert len(ends) == 12
+    assert [len(g) for g in groups] == [1, 1, 12]
+
+
+def test_heads_that_cannot_train_as_one_are_told_and_trained_alone_from_then_on(
+    lab, search, encoder, groups, monkeypatch
+):
+    given = {"space": f"{lab}/mine.py:adapters", "backbones": (encoder,), "sampler": "random"}
+    roomy = f"{lab}/card.toml"
+    search("sized", budget=Budget(trials=8), rungs=False, slots=1, card=roomy, **given)
+    needed = int(frame(lab, "sized")["peak_mib"].max() * 2**20)
+    (lab / "full.toml").write_text(TINY_CARD.replace("400_000_000", f"{300_000_000 + needed}"))
+    monkeypatch.setattr(Groups, "_fit", lambda *_: True)
+    groups.clear()
+    warnings = []
+
+    plan, _ = search(
+        budget=Budget(trials=16),
+        together=12,
+        slots=1,
+        rungs=False,
+        on_warning=warnings.append,
+        card=f"{lab}/full.toml",
+        **given,
+    )
+
+    assert [t.state for t in plan.study.trials] == [State.COMPLETE] * 16
+    assert [len(g) for g in groups] == [1, 1, 12, 1, 1]
+    (warning,) = warnings
+    assert re.match(
+        r"12 heads go on one after the other, not together: measured: needs .* more than", warning
+    )
 
 
 def test_a_trial_whose_worker_is_killed_is_repeated_and_the_search_ends(lab, search):

@@ -24,7 +24,7 @@ HEAD = HeadConfig(backbone="tiny", head=AdapterHead(bottleneck=8))
 def test_every_head_on_a_frozen_backbone_has_a_shape_that_a_set_can_hold(kind):
     head = HEADS[kind].suggest(FixedTrial(dict(HEADS[kind].reference)))
 
-    assert len({shared_shape(replace(HEAD, head=head)), shared_shape(HEAD)}) in (1, 2)
+    assert isinstance(hash(shared_shape(replace(HEAD, head=head))), int)
     assert shared_shape(replace(HEAD, head=head)) is not None
 
 

@@ -56,14 +56,14 @@ class Gauge:
         return frozenset()
 
     def around(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, update: bool = False
+        self, model: nn.Module, *optimisers: torch.optim.Optimizer, update: bool = False
     ) -> AbstractContextManager[None]:
         """Watch a chosen micro-batch with its loading, an update, or a batch of validation.
 
         Raises:
             TooLargeError: the trial took more than its limit.
         """
-        del model, optimiser, update
+        del model, optimisers, update
         return nullcontext()
 
 
@@ -124,16 +124,16 @@ class HostGauge(Gauge):
 
     @contextmanager
     def around(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, *, update: bool = False
+        self, model: nn.Module, *optimisers: torch.optim.Optimizer, update: bool = False
     ) -> Iterator[None]:
         """Record every allocation and release inside."""
-        before = _state_bytes(optimiser)
+        before = _state_bytes(optimisers)
         standing = _held(_of_model(model)) + before
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it would tell standard error of each start
         activities = [ProfilerActivity.CPU]
         with profile(activities=activities, profile_memory=True, acc_events=False) as recorded:
             yield
-        self._state_bytes = _state_bytes(optimiser)
+        self._state_bytes = _state_bytes(optimisers)
         self._seen.append(_Seen(standing + _most(_changes(recorded)), before, update))
         self._hold()
 
@@ -179,8 +179,8 @@ def _of_model(model: nn.Module) -> Iterator[Tensor]:
             yield parameter.grad
 
 
-def _state_bytes(optimiser: torch.optim.Optimizer) -> int:
-    states = optimiser.state.values()
+def _state_bytes(optimisers: Sequence[torch.optim.Optimizer]) -> int:
+    states = [state for optimiser in optimisers for state in optimiser.state.values()]
     return _held(t for state in states for t in state.values() if isinstance(t, Tensor))
 
 

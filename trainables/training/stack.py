@@ -35,13 +35,13 @@ class Stack:
         for owned, row in zip(self.owned, self.numbers, strict=True):
             for name, view in self.layout.views(row).items():
                 owned[name].data = view
-        self.show_gradients()
+        self._show_gradients()
         views = self.layout.views(self.numbers)
         self.leaves = {name: view.requires_grad_() for name, view in views.items()}
         adamw = trainings[0].optimisation.optimiser is Optimiser.ADAMW
-        self._optimiser = _AdamW(self) if adamw else _Each(self)
+        self._optimiser = _AdamW(trainings, self.owned, self.layout) if adamw else _Each(trainings)
 
-    def show_gradients(self) -> None:
+    def _show_gradients(self) -> None:
         """Let each model's parameters have its row of the gradients as theirs."""
         for owned, row in zip(self.owned, self.gradients, strict=True):
             for name, view in self.layout.views(row).items():
@@ -61,7 +61,7 @@ class Stack:
                 if leaf.grad is not None:
                     view.copy_(leaf.grad)
                 leaf.grad = None
-            self._optimiser.step(place)
+            self._optimiser.step(place, self.numbers, self.gradients)
 
 
 class _Layout:
@@ -94,31 +94,27 @@ class _Layout:
 class _AdamW:
     """AdamW over all rows at once, whatever their rates, decays and steps: ten launches a step."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        trainings: Sequence[Training],
+        models: Sequence[Mapping[str, Tensor]],
+        layout: _Layout,
+    ) -> None:
         states = [
             {name: training.optimiser.state[p] for name, p in owned.items()}
-            for training, owned in zip(stack.trainings, stack.owned, strict=True)
+            for training, owned in zip(trainings, models, strict=True)
         ]
-        self._moments = [self._moved(key, states) for key in MOMENTS]
+        self._moments = [_moved(key, states, layout) for key in MOMENTS]
         self._steps = torch.stack(
             [torch.stack([state["step"] for state in model.values()]) for model in states]
         )  # [models, parameters]
         for model, counts in zip(states, self._steps, strict=True):
             for state, count in zip(model.values(), counts, strict=True):
                 state["step"] = count
-        groups = [training.optimiser.param_groups[0] for training in stack.trainings]
+        groups = [training.optimiser.param_groups[0] for training in trainings]
         self._betas, self._epsilon = groups[0]["betas"], groups[0]["eps"]
         self._decays = np.array([group["weight_decay"] for group in groups])[:, None]
         self._rates = torch.empty(0)
-
-    def _moved(self, key: str, states: list[dict[str, dict[str, Tensor]]]) -> Tensor:
-        layout = self._stack.layout
-        rows = layout.copied([{n: state[key] for n, state in model.items()} for model in states])
-        for model, row in zip(states, rows, strict=True):
-            for name, view in layout.views(row).items():
-                model[name][key] = view
-        return rows
 
     def begin_epoch(self, rates: list[list[float]]) -> None:
         """What each step multiplies and divides by, [steps, 3, models, 1]."""
@@ -129,9 +125,8 @@ class _AdamW:
         made = torch.tensor(factors.transpose(2, 0, 1), dtype=torch.float32)
         self._rates = made.unsqueeze(-1).to(self._steps.device)
 
-    def step(self, place: int) -> None:
+    def step(self, place: int, numbers: Tensor, gradients: Tensor) -> None:
         """As PyTorch's fused kernel has it."""
-        numbers, gradients = self._stack.numbers, self._stack.gradients
         mean, square = self._moments
         kept, size, root = self._rates[place]
         mean.lerp_(gradients, 1 - self._betas[0])
@@ -142,20 +137,32 @@ class _AdamW:
         self._steps += 1
 
 
+def _moved(key: str, states: Sequence[Mapping[str, dict[str, Tensor]]], layout: _Layout) -> Tensor:
+    """The models' moments of this name as rows, of which their states become views."""
+    rows = layout.copied([{name: state[key] for name, state in model.items()} for model in states])
+    for model, row in zip(states, rows, strict=True):
+        for name, view in layout.views(row).items():
+            model[name][key] = view
+    return rows
+
+
 class _Each:
     """Each model's own optimiser, one after the other."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        self._trainings = trainings
         self._rates: list[list[float]] = []
 
     def begin_epoch(self, rates: list[list[float]]) -> None:
         """[models][steps]."""
         self._rates = rates
 
-    def step(self, place: int) -> None:
-        """Every one's."""
-        for training, rates in zip(self._stack.trainings, self._rates, strict=True):
+    def step(self, place: int, numbers: Tensor, gradients: Tensor) -> None:
+        """Every one's, by the models' views of these."""
+        del numbers, gradients
+        for training, rates in zip(self._trainings, self._rates, strict=True):
+            shown = [(p, p.grad) for p in training.model.parameters()]
             training.optimiser.param_groups[0]["lr"] = rates[place]
-            update(training.optimiser)
-        self._stack.show_gradients()  # an update frees them
+            update(training.optimiser)  # which frees them
+            for parameter, gradient in shown:
+                parameter.grad = gradient

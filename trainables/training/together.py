@@ -171,7 +171,7 @@ class _Group:
         batches = [np.stack(notes) for notes in zip(*own, strict=True)]  # each [models, notes]
         accumulation = running[0].optimisation.accumulation
         watched = gauge.choose([b.ravel() for b in batches], task.inputs.lengths, accumulation)
-        watch = partial(gauge.around, self._models, running[0].optimiser)
+        watch = partial(gauge.around, self._models, *(each.optimiser for each in running))
         self._drawing.seed([training.noise_seed for training in running])
         self._template.train()
         totals = torch.zeros(len(running), device=self._device)
