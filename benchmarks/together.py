@@ -1,9 +1,11 @@
 """A trial's epoch alone and in groups of heads that are trained in one batched pass.
 
 On the GPU where there is one, by the wall; else on one thread, in processor seconds. The fastest
-epoch after the first; a group's is divided among its members. `python -m benchmarks.together`.
+epoch after the first; a group's is divided among its members. `python -m benchmarks.together`,
+three minutes on a processor.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -101,11 +103,11 @@ def told(members: int, reports: Sequence[EpochReport], device: torch.device) -> 
     return Group(members, min(seconds), [report.validation_loss for report in reports])
 
 
-def measure() -> Iterator[str]:
+def measure(members: tuple[int, ...] = MEMBERS) -> Iterator[str]:
     """A line a kind of head."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(device, 1)
-    plan = Plan()
+    plan = Plan(members=members)
     for name, config in kinds():
         task = made_task(config, plan)
         groups = [trained(config, task, plan, members, device) for members in plan.members]
@@ -114,6 +116,16 @@ def measure() -> Iterator[str]:
         yield f"together on {device.type}: {name}, alone {alone * 1e3:.1f} ms an epoch; {times}"
 
 
-if __name__ == "__main__":
-    for line in measure():
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.together")
+    parser.add_argument(
+        "--members", type=int, default=MEMBERS[-1], help="of the largest group (default 32)"
+    )
+    most = parser.parse_args().members
+    for line in measure(tuple(count for count in MEMBERS if count <= most)):
         print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
