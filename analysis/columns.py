@@ -94,7 +94,7 @@ CURVE_COLUMNS = (
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 _TIME = "datetime64[us, UTC]"
-_INTEGERS = ("trial", "epoch", "best_epoch", "epochs", "seed", "trainable_parameters")
+_INTEGERS = ("trial", "epoch", "best_epoch", "epochs", "group_size", "seed", "trainable_parameters")
 _STRINGS = ("study", "state", "reason", "role", "family", "model", "backbone", "mode", "device")
 DTYPES = {
     **dict.fromkeys((c.name for c in (*COLUMNS, *CURVE_COLUMNS)), "float64"),

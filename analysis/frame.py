@@ -204,6 +204,7 @@ def _cost(
     held = device_fraction if device_fraction and not _is_baseline(config) else None
     return {
         "wall_seconds": wall_seconds,
+        "group_size": max(report.get("group_size", 1) for report in epochs.values()),
         "cpu_seconds": sum(report["cpu_seconds"] for report in epochs.values()),
         "device_fraction": device_fraction,
         "gpu_hours": wall_seconds / SECONDS_PER_HOUR * held if held else None,

@@ -230,9 +230,9 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
         ),
         (
             request.slots is None or request.slots >= 1,
-            f"--slots must be 1 or more; {request.slots=}",
+            f"--slots must be 1 or more; got {request.slots}",
         ),
-        (request.together >= 1, f"--together must be 1 or more; {request.together=}"),
+        (request.together >= 1, f"--together must be 1 or more; got {request.together}"),
         (
             not request.mps or bool(request.address) or mps_runs(),
             f"--mps: no MPS control daemon has its pipe in {mps_folder()}: start "

@@ -46,6 +46,7 @@ class EpochReport:
     peak_bytes: int | None = None  # most that the trial's tensors took so far; None: not measured
     reserved_bytes: int | None = None  # most that a GPU's allocator held for them so far
     energy_joules: float | None = None  # of this epoch, by the board's counter and the share held
+    group_size: int = 1  # trials that were trained in one pass with it, itself included
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -204,7 +205,19 @@ COLUMNS = (
         origin="measured",
         text="processor time of the trial's process",
     ),
-    Column(name="wall_seconds", unit="s", origin="measured", text="time in the trial's epochs"),
+    Column(
+        name="wall_seconds",
+        unit="s",
+        origin="measured",
+        text="time in the trial's epochs; its share of them where group_size is over 1",
+    ),
+    Column(
+        name="group_size",
+        unit="trials",
+        origin="measured",
+        text="most that shared an epoch in one pass (--together), itself included; over 1, "
+        "measured_peak_mib is missing: the memory is the group's",
+    ),
     Column(name="device", unit="", origin="measured", text="cpu, or the GPU's name"),
     Column(
         name="device_fraction",

@@ -61,8 +61,9 @@ def run_and_exit(
     for warning in prepared.warnings:
         typer.echo(f"warning: {warning}", err=True)
     where = "" if store == DEFAULT_STORE else f" --store {store}"
-    grouped = f" --together {together}" if together > 1 else ""
-    again = f"headhunt search {notes} --study {study}{where}{grouped} --resume"
+    run = f" --slots {slots}" if slots else ""
+    run += f" --together {together}" if together > 1 else ""
+    again = f"headhunt search {notes} --study {study}{where}{run} --resume"
     view = ProgressView(together)
     try:
         with view:

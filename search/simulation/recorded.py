@@ -94,4 +94,6 @@ def _pause(trial: Trial) -> float | None:
     began, ended = trial.sampled.datetime_start, trial.sampled.datetime_complete
     if not trial.reports or began is None or ended is None:
         return None
-    return (ended - began).total_seconds() - sum(r.wall_seconds for r in trial.reports)
+    return (ended - began).total_seconds() - sum(
+        r.wall_seconds * r.group_size for r in trial.reports
+    )

@@ -238,7 +238,7 @@ def test_training_together_where_no_head_can_be_is_told_of(
 def test_fewer_than_one_together_is_refused(request_of):
     found = problems(replace(request_of(), together=0))
 
-    assert found == ("--together must be 1 or more; request.together=0",)
+    assert found == ("--together must be 1 or more; got 0",)
 
 
 def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, monkeypatch):

@@ -241,6 +241,8 @@ def test_heads_trained_together_have_the_numbers_of_heads_trained_alone(
     alone, together = frame(lab, "alone"), frame(lab, "together")
 
     assert [len(g) for g in groups] == [1] * 9 + [1, 1, 3, 3, 1]
+    assert alone["group_size"].eq(1).all()
+    assert together["group_size"].tolist() == [1] * 2 + [3] * 6 + [1]
     pd.testing.assert_frame_equal(alone[MEASURED], together[MEASURED], rtol=1e-4, atol=1e-5)
     assert (together["state"] == "complete").all()
 

@@ -61,6 +61,7 @@ class Seconds:
 
     wall: float
     cpu: float  # of this process
+    group_size: int = 1  # trials among which both were divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Training:
             train_loss=train_loss,
             wall_seconds=seconds.wall,
             cpu_seconds=seconds.cpu,
+            group_size=seconds.group_size,
             peak_bytes=max(peak, reading.peak_bytes or 0) or None,
             reserved_bytes=max(reserved, reading.reserved_bytes or 0) or None,
             energy_joules=reading.energy_joules,

@@ -135,7 +135,7 @@ class _Group:
         found = self._checked(losses, self._predict(watch))
         reading, share = self._gauge.end_epoch(), 1 / len(self.running)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        seconds = Seconds(wall * share, cpu * share)
+        seconds = Seconds(wall * share, cpu * share, group_size=len(self.running))
         joules = reading.energy_joules
         own = Reading(energy_joules=None if joules is None else joules * share)
         return {

@@ -208,6 +208,20 @@ def test_seconds_between_trials_are_the_studys_own_median(store):
     assert 0 < slow.pause_seconds < 1
 
 
+def test_what_a_trial_waited_for_others_of_its_group_is_no_pause(store):
+    recorded = toy.recorded(store)
+
+    for trial in recorded.trials:
+        began, ended = trial.sampled.datetime_start, trial.sampled.datetime_complete
+        assert began
+        assert ended
+        share = (ended - began).total_seconds() / 8 / max(1, len(trial.reports))
+        for place, report in enumerate(trial.reports):
+            trial.reports[place] = dataclasses.replace(report, wall_seconds=share, group_size=8)
+
+    assert dataclasses.replace(recorded).pause_seconds == pytest.approx(0.0, abs=1e-6)
+
+
 def test_too_few_trials_say_how_many_there_are_and_what_to_do(tmp_path):
     toy.record(tmp_path, trials=10)
 

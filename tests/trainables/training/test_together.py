@@ -317,6 +317,7 @@ def test_the_members_shares_of_a_round_add_up_to_it():
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 
     assert len({(r.wall_seconds, r.cpu_seconds) for r in reports}) == 1
+    assert {r.group_size for r in reports} == {len(reports)}
     assert 0 < sum(r.wall_seconds for r in reports) <= wall
     assert 0 < sum(r.cpu_seconds for r in reports) <= cpu
     assert sum(r.energy_joules or 0 for r in reports) == pytest.approx(12.0)
