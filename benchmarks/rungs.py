@@ -97,9 +97,10 @@ def compare(recorded: Recorded, seed: int) -> Compared:
 def _played(trainer: Trainer, scenario: Scenario, seed: int) -> tuple[float, float]:
     """Best F1 and card hours."""
     run = simulate(trainer, None, scenario, seed=seed)
-    assert run.curves[Source.RECORDED] == sum(run.curves.values()), run.curves
-    assert run.best_f1 is not None
-    assert run.card_hours is not None
+    if run.curves[Source.RECORDED] != sum(run.curves.values()):
+        raise ValueError(f"a replay guesses nothing; got {run.curves=}")
+    if run.best_f1 is None or run.card_hours is None:
+        raise ValueError(f"a search needs a score and a card; got {run.best_f1=}")
     encoding = max(t.footprint.encoding_seconds for t in trainer.recorded.trials if t.footprint)
     return run.best_f1, run.card_hours - encoding / 3600
 
@@ -150,7 +151,8 @@ def _by_rule(trials: Sequence[Trial], rungs: Rungs) -> tuple[float, float]:
 
 
 def _epoch_seconds(trial: Trial) -> float:
-    assert trial.footprint is not None, trial.number
+    if trial.footprint is None:
+        raise ValueError(f"card hours need a footprint; trial {trial.number} has none")
     return trial.footprint.epoch_seconds
 
 

@@ -39,11 +39,12 @@ class Groups:
         if isinstance(first, Turn):
             return first
         group, most = [first], self._share()
-        while len(group) < most and self._has_shape(group[0]):
+        shape = self._shape(first) if most > 1 else None
+        while shape is not None and len(group) < most:
             turn = self._take()
             if isinstance(turn, Turn):
                 break
-            if not self._joins(turn, group):
+            if self._shape(turn) != shape or not self._fit([*group, turn]):
                 self._begun = turn
                 break
             group.append(turn)
@@ -74,13 +75,10 @@ class Groups:
         left = trials - self._plan.started() + 1  # with the one that was just taken
         return min(self._most, max(1, math.ceil(left / max(1, self._slots()))))
 
-    def _has_shape(self, assignment: Assignment) -> bool:
+    def _shape(self, assignment: Assignment) -> Hashable | None:
+        """What the trials of its group have in common; None: it is trained alone."""
         shape = shared_shape(assignment.config)
-        return assignment.number not in self._alone and shape not in {None, *self._unfit}
-
-    def _joins(self, other: Assignment, group: list[Assignment]) -> bool:
-        same = shared_shape(other.config) == shared_shape(group[0].config)
-        return self._has_shape(other) and same and self._fit([*group, other])
+        return None if assignment.number in self._alone or shape in self._unfit else shape
 
     def _fit(self, group: list[Assignment]) -> bool:
         """Whether the card has the memory that all of them need at once, by their footprints."""

@@ -14,6 +14,7 @@ from ..spaces.configs import BaselineConfig, Config
 from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, Role, State
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
+from ..trainables.steps import Step
 from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
 from .ahead import Ahead
 from .rungs import Rungs
@@ -152,6 +153,16 @@ class Plan:
             self._record_rung(trial, report.epoch)
             self.watcher.on_epoch(trial, report)
         return self._goes_on(trial)
+
+    def hear(self, number: int, step: Step) -> bool:
+        """Take a step that a trial has taken; whether the trial keeps its slot."""
+        goes_on = step.report is None or self.report(number, step.report)
+        if step.outcome.state is not State.RUNNING:
+            self.end(number, step.outcome)
+            return False
+        if not goes_on:
+            self.prune(number, step.outcome)
+        return goes_on
 
     def prune(self, number: int, ran: Outcome) -> None:
         """The executor has stopped a trial that `report` did not let go on.

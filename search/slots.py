@@ -47,6 +47,12 @@ class Slots:
         self.waits_for = ""  # which memory a trial waits for, for people; "": it does not wait
 
     @property
+    def most(self) -> int:
+        """Trials at a time, on the nodes that there are now."""
+        held = self.layout.slots
+        return held if self._limit is None else min(held, self._limit)
+
+    @property
     def taken(self) -> int:
         """Trials that hold a slot."""
         return len(self._where)

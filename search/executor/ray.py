@@ -340,7 +340,7 @@ def run_plan(
     nodes, hooks = nodes or Nodes(), hooks or Hooks()
     slots = Slots(layout, limit=limit, look=nodes.free_bytes, clock=time.monotonic)
     interrupted = _Interrupt()
-    groups = Groups(plan, together, lambda: min(slots.layout.slots, limit or slots.layout.slots))
+    groups = Groups(plan, together, lambda: slots.most)
     bridge = _Bridge(plan, groups, slots, hooks.on_warning)
     tick = _Tick(bridge, nodes, lay_out, hooks, interrupted)
     trainable = tune.with_resources(
@@ -461,15 +461,9 @@ class _Bridge(_StaysHere):
 
     def tell(self, trial_id: str, number: int, step: Step) -> bool:
         """Tell the plan of a step; whether the trial goes on."""
-        goes_on = step.report is None or self.plan.report(number, step.report)
-        if step.outcome.state is not State.RUNNING:
-            self.plan.end(number, step.outcome)
-            return False
-        if step.report is None:
+        if step.report is None and step.outcome.state is State.RUNNING:
             self.last_words[trial_id] = step.outcome.reason
-        if not goes_on:
-            self.plan.prune(number, step.outcome)
-        return goes_on
+        return self.plan.hear(number, step)
 
 
 class _PlanSearcher(_StaysHere, Searcher):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from ...spaces.record import State
 from ...trainables.steps import Step
 from ..plan import Plan, Turn
 from ..study import Trial
@@ -71,20 +70,9 @@ def run_virtually(
     fill()
     while events:
         clock.seconds, _, number, step = heappop(events)
-        if _goes_on(plan, number, step):
+        if plan.hear(number, step):
             begin_epoch(number, 0.0)
             continue
         del running[number]
         fill()
     return used
-
-
-def _goes_on(plan: Plan, number: int, step: Step) -> bool:
-    """Tell the plan of a step; whether the trial keeps its slot."""
-    goes_on = step.report is None or plan.report(number, step.report)
-    if step.outcome.state is not State.RUNNING:
-        plan.end(number, step.outcome)
-        return False
-    if not goes_on:
-        plan.prune(number, step.outcome)
-    return goes_on

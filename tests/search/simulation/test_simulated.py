@@ -23,6 +23,8 @@ RUNNING = Outcome(state=State.RUNNING)
 class Told:
     """In the place of a plan: so many trials, and what it was told, with the time."""
 
+    hear = Plan.hear
+
     def __init__(self, trials: int, clock: VirtualClock, *, stops: int = 0) -> None:
         self.study = SimpleNamespace(trials=[SimpleNamespace(number=n) for n in range(trials)])
         self._numbers, self._clock, self._stops = itertools.count(), clock, stops
