@@ -213,7 +213,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
             batch_limit=settings.batch_limit,
             max_tokens=settings.max_tokens,
         ),
-        trials_dir=prepared.study.trial_folder(0).parent.resolve(),
+        states=prepared.study.states,
         cache=confidential.resolve(),
         features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},
         tokens=tokens,

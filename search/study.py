@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
+from ..trainables.training.states import StateFolder
 from .journal import JournalFile
 from .lock import hold, holder_name
 from .tally import Tally
@@ -233,9 +234,10 @@ class Study:
         """Modelled hours spent: every epoch paid, and each backbone's encoding once."""
         return self.tally.card_hours
 
-    def trial_folder(self, number: int) -> Path:
-        """Where the trial's checkpoint and weights lie."""
-        return self.folder / TRIALS_FOLDER / f"{number:05d}"
+    @property
+    def states(self) -> StateFolder:
+        """Where the trials' checkpoints and weights lie."""
+        return StateFolder(self.folder.resolve() / TRIALS_FOLDER)
 
     def _add(
         self,

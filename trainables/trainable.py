@@ -127,6 +127,7 @@ def steps_to_json(steps: Mapping[int, Step]) -> str:
             number: {
                 "report": step.report.to_dict() if step.report else None,
                 "outcome": asdict(step.outcome),
+                "problem": step.problem,
             }
             for number, step in steps.items()
         }
@@ -143,4 +144,5 @@ def _step(stored: dict[str, Any]) -> Step:
     return Step(
         EpochReport(**stored["report"]) if stored["report"] else None,
         Outcome(**{**outcome, "state": State(outcome["state"])}),
+        stored["problem"],
     )

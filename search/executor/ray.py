@@ -71,6 +71,10 @@ class EngineError(RuntimeError):
     """Ray could not be started or reached."""
 
 
+class StorageError(OSError):
+    """A trial could not write or read what it needs: the others cannot either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What this machine has to start Ray with."""
@@ -461,6 +465,8 @@ class _Bridge(_StaysHere):
 
     def tell(self, trial_id: str, number: int, step: Step) -> bool:
         """Tell the plan of a step; whether the trial goes on."""
+        if step.problem:
+            raise StorageError(step.problem)
         if step.report is None and step.outcome.state is State.RUNNING:
             self.last_words[trial_id] = step.outcome.reason
         return self.plan.hear(number, step)
