@@ -30,6 +30,7 @@ def run_and_exit(
     with error.status("checking the notes and the options"):
         from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
+        from ...trainables.training.states import storage_problem
         from ..executor.ray import EngineError
         from ..launch import LaunchError, prepare
         from ..layout import LayoutError
@@ -81,7 +82,8 @@ def run_and_exit(
         typer.echo(f"error: {problem}; what it wrote is kept: continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except OSError as problem:  # a full disk, a store that can no longer be written
-        typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
+        what = storage_problem(problem, f"the store {store}") or str(problem)
+        typer.echo(f"error: {what}; mend it, then continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except KeyboardInterrupt:
         typer.echo(

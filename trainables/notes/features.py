@@ -7,6 +7,7 @@ tokenised and the one before is written. How far it came is marked every few sec
 encoding that was interrupted goes on from there.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,9 +168,28 @@ def _open_rows(folder: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
     """The file of token states, and how many batches an earlier encoding has written to it."""
     path, mark = folder / "rows.npy", folder / MARK
     if mark.exists():
-        return np.lib.format.open_memmap(path, mode="r+"), int(mark.read_text())
-    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    return rows, 0
+        rows, begun = np.lib.format.open_memmap(path, mode="r+"), int(mark.read_text())
+    else:
+        rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        begun = 0
+    _reserve(path)
+    return rows, begun
+
+
+def _reserve(path: Path) -> None:
+    """Take a sparse file's whole place on the disk.
+
+    A full disk that is met while writing to the map would kill the process without a word.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _mark(folder: Path, rows: np.memmap, batches: int) -> None:

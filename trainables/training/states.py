@@ -171,9 +171,12 @@ _UNWRITABLE = {
 }
 
 
-def storage_problem(error: BaseException) -> str:
-    """What is wrong with a disk, and where; "" where that is not what the error says."""
+def storage_problem(error: BaseException, place: str = "a file") -> str:
+    """What is wrong with a disk, and where; "" where that is not what the error says.
+
+    `place` is what could not be used, of an error that does not say.
+    """
     if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
         return ""
-    where = f"{error.filename} cannot be written or read" if error.filename else "a disk fails"
+    where = f"{error.filename or place} cannot be written or read"
     return f"{where}: {os.strerror(error.errno)}"
