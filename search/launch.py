@@ -21,6 +21,7 @@ from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_dir
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
 from ..trainables.notes.features import fastest_precision
+from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
 from .plan import Budget
 from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
@@ -51,6 +52,7 @@ class Prepared:
     budget: Budget
     precision: str  # of the encoding: bf16 or fp32
     study: Study
+    states: StateStore  # of its trials
 
     @property
     def warnings(self) -> list[str]:
@@ -91,6 +93,7 @@ def prepare(request: Request) -> Prepared:
     )
     problems += _range_problems(settings, request)
     problems += _objective_problems(settings)
+    problems += _checkpoint_problems(settings, request)
     budget = _budget(request, stored, card, problems)
     problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
@@ -111,7 +114,8 @@ def prepare(request: Request) -> Prepared:
         raise LaunchError([str(error)]) from error
     if request.resume:
         study.set_budget(budget)
-    return Prepared(request, settings, corpus, space, card, budget, precision, study)
+    states = state_store(settings.checkpoints, study.name) if settings.checkpoints else study.states
+    return Prepared(request, settings, corpus, space, card, budget, precision, study, states)
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -210,6 +214,28 @@ def _objective_problems(settings: Settings) -> list[str]:
     if settings.space == "baselines":
         problems.append("--objective card-hours means nothing to baselines, which use no GPU")
     return problems
+
+
+def _checkpoint_problems(settings: Settings, request: Request) -> list[str]:
+    """Where states cannot be kept, which is tried."""
+    place = settings.checkpoints
+    if not place:
+        return []
+    if "@" in place.partition("://")[2].partition("/")[0]:
+        return [
+            "--checkpoints: a URL with a password in it would be kept in the study; leave it out"
+        ]
+    try:
+        states = state_store(place, request.study)
+        trial = 10**9  # no study's
+        states.put(trial, Kind.CHECKPOINT, Saved(0, {"tried": torch.zeros(1)}))
+        found = next(states.find(trial, Kind.CHECKPOINT), None)
+        states.remove(trial, Kind.CHECKPOINT)
+    except (OSError, ValueError, ImportError) as error:
+        return [f"--checkpoints {place!r} cannot be used: {error}"]
+    if found is None:
+        return [f"--checkpoints {place!r} cannot be used: what is written there is not found again"]
+    return []
 
 
 def _range_problems(settings: Settings, request: Request) -> list[str]:

@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces.catalogue import Space
-from ..spaces.configs import Config
+from ..spaces.configs import Config, HeadConfig, Mode
 from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Role, State
 from ..spaces.seeds import derive_seed
 from .fits import Fits
@@ -159,6 +159,12 @@ def check_space(space: Space, backbones: Sequence[str], build: Callable[[Config]
             raise SpaceError(
                 f"the space {space.name!r} proposes a config that cannot be built: {error}"
             ) from error
+
+
+def drawn_modes(space: Space) -> set[Mode]:
+    """The modes that the space asks for, found by trying."""
+    configs = (config for _, config in _probe(space))
+    return {config.mode for config in configs if isinstance(config, HeadConfig)}
 
 
 def check_sampler(name: str, space: Space | None, objective: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ class Settings:
     label_column: str = "label"
     patient_column: str = "patient_id"
     split_column: str = "split"
+    checkpoints: str = ""  # folder or fsspec URL of trials' states; "": in the study's own folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +47,4 @@ class Request:
     together: int = 1  # heads of one shape that a worker trains in one pass, at most
     mps: bool = False  # hold workers to their share of a device by NVIDIA's MPS
     address: str | None = None
+    allow_open: bool = False  # use a Ray that asks nobody for a token

@@ -6,8 +6,9 @@ trial does stands in `runner`, which needs no Ray.
 
 import json
 import os
+import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +22,7 @@ from .card.cap import cap_of
 from .group import ApartWarning, Rounds, run_group
 from .notes.corpus import Corpus
 from .steps import Step
+from .training.states import storage_problem
 from .worker import settle
 
 # Keys of Tune's config, and of its results.
@@ -40,10 +42,18 @@ class HeadhuntTrainable(Trainable):
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
         """Take what all trials of the study share, and the first assignments.
 
-        `shared` has what Tune's `with_parameters` brings: `corpus` and `materials`.
+        `shared` has what Tune's `with_parameters` brings: `corpus`, `materials`, and `courier`, a
+        function that gives the materials as they are on this node; None where they are so already.
         """
         corpus: Corpus = shared["corpus"]
         materials: Materials = shared["materials"]
+        courier: Callable[[Materials], Materials] | None = shared["courier"]
+        self._problem = ""
+        try:
+            materials = courier(materials) if courier else materials
+        except OSError as error:
+            found = storage_problem(error, "the copies of the features") or str(error)
+            self._problem = f"on the node {socket.gethostname()}, {found}"
         self._corpus, self._materials = corpus, materials
         os.environ.update(json.loads(config.get(ENVIRONMENT, "{}")))  # CUDA reads it as it starts
         resources = self.trial_resources.required_resources if self.trial_resources else {}
@@ -94,6 +104,9 @@ class HeadhuntTrainable(Trainable):
         self._rounds: Rounds = _nothing()  # lets go of the trials before
         self._stopped: list[int] | None = None
         group = [Assignment.from_json(text) for text in json.loads(config[ASSIGNMENTS])]
+        if self._problem:
+            self._rounds = _without_materials(group, self._problem)
+            return
         run = _without_gpu if self._lacks_gpu else run_group
         self._rounds = run(
             group,
@@ -107,6 +120,12 @@ class HeadhuntTrainable(Trainable):
 
 def _nothing() -> Rounds:
     yield from ()
+
+
+def _without_materials(group: Sequence[Assignment], problem: str) -> Rounds:
+    """Trials for which nothing could be brought to their node."""
+    lost = Step(None, Outcome(state=State.RUNNING, reason=problem), problem)
+    yield {one.number: lost for one in group}
 
 
 def _without_gpu(group: Sequence[Assignment], *unused: Any, **unused_too: Any) -> Rounds:

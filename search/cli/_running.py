@@ -22,6 +22,7 @@ def run_and_exit(
     together: int = 1,
     mps: bool = False,
     address: str | None,
+    allow_open: bool = False,
 ) -> NoReturn:
     """Run the search, print its ranking, and exit with its status."""
     from rich.console import Console
@@ -31,7 +32,7 @@ def run_and_exit(
         from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
         from ...trainables.training.states import storage_problem
-        from ..executor.ray import EngineError
+        from ..executor.engine import EngineError
         from ..launch import LaunchError, prepare
         from ..layout import LayoutError
         from ..plan import Budget
@@ -52,6 +53,7 @@ def run_and_exit(
             together=together,
             mps=mps,
             address=address,
+            allow_open=allow_open,
         )
         try:
             prepared = prepare(request)
@@ -64,6 +66,8 @@ def run_and_exit(
     where = "" if store == DEFAULT_STORE else f" --store {store}"
     run = f" --slots {slots}" if slots else ""
     run += f" --together {together}" if together > 1 else ""
+    run += f" --address {address}" if address else ""
+    run += " --allow-open-cluster" if allow_open else ""
     again = f"headhunt search {notes} --study {study}{where}{run} --resume"
     view = ProgressView(together)
     try:

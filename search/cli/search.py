@@ -99,6 +99,14 @@ def search(
         str | None,
         typer.Option(help="A running Ray cluster to join, or auto.", show_default=False),
     ] = None,
+    allow_open_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--allow-open-cluster",
+            help="Use a Ray without token authentication: whoever reaches it on the network can "
+            "run anything on its nodes.",
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(help="Of split, trials and sampler. (default: 0)", show_default=False),
@@ -165,6 +173,14 @@ def search(
         str | None,
         typer.Option(help="'' for none. (default: split, if there)", show_default=False),
     ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder that all nodes share, or fsspec URL, for trials' checkpoints and best "
+            "weights. (default: in the study's folder)",
+            show_default=False,
+        ),
+    ] = None,
     store: Annotated[
         Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
     ] = DEFAULT_STORE,
@@ -193,6 +209,7 @@ def search(
         "label_column": label_column,
         "patient_column": patient_column,
         "split_column": split_column,
+        "checkpoints": checkpoints,
     }
     run_and_exit(
         notes=notes,
@@ -211,4 +228,5 @@ def search(
         together=together,
         mps=mps,
         address=address,
+        allow_open=allow_open_cluster,
     )

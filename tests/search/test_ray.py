@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from headhunt.analysis import trials
 from headhunt.search import encoding, run
 from headhunt.search.cli.search import app
-from headhunt.search.executor.ray import EngineError, engine
+from headhunt.search.executor.engine import EngineError, engine
 from headhunt.search.groups import Groups
 from headhunt.search.launch import prepare
 from headhunt.search.plan import MOST_DEATHS, Budget, Turn, Watcher

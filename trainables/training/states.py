@@ -7,18 +7,21 @@ later one's.
 """
 
 import errno
+import json
 import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import fsspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 CHECKSUM = "crc32"
@@ -99,6 +102,71 @@ class StateFolder:
         return self.root / f"{trial:05d}"
 
 
+@dataclass(frozen=True, slots=True)
+class DistantFolder:
+    """States below an fsspec URL, as of an object store.
+
+    A file is written in one go, not aside: it never takes the place of another state, and a torn
+    one is told by its checksum.
+    """
+
+    url: str
+
+    def put(self, trial: int, kind: Kind, saved: Saved) -> None:
+        """See `StateStore`."""
+        files, root = self._open(trial)
+        files.makedirs(root, exist_ok=True)
+        files.pipe_file(f"{root}/{file_name(kind, saved.epoch)}", to_bytes(saved))
+        for name in self._names(trial, kind):
+            if epoch_of(name) < saved.epoch:
+                files.rm_file(f"{root}/{name}")
+
+    def find(self, trial: int, kind: Kind) -> Iterator[Saved]:
+        """See `StateStore`."""
+        files, root = self._open(trial)
+        for name in sorted(self._names(trial, kind), key=epoch_of, reverse=True):
+            contents: Any = files.cat_file(f"{root}/{name}")
+            saved = from_bytes(contents, epoch_of(name))
+            if saved is not None:
+                yield saved
+
+    def remove(self, trial: int, kind: Kind) -> None:
+        """See `StateStore`."""
+        files, root = self._open(trial)
+        for name in self._names(trial, kind):
+            files.rm_file(f"{root}/{name}")
+        with suppress(OSError):  # an object store has no folders
+            if not files.ls(root):
+                files.rmdir(root)
+
+    def _open(self, trial: int) -> tuple[fsspec.AbstractFileSystem, str]:
+        files, root = fsspec.url_to_fs(self.url)
+        return files, f"{root.rstrip('/')}/{trial:05d}"
+
+    def _names(self, trial: int, kind: Kind) -> list[str]:
+        files, root = self._open(trial)
+        files.invalidate_cache()  # others write there as well
+        try:
+            found = files.ls(root, detail=False)
+        except FileNotFoundError:
+            return []
+        names = [str(path).rpartition("/")[2] for path in found]
+        return [name for name in names if name.startswith(f"{kind}-") and epoch_of(name) >= 0]
+
+
+def state_store(place: str, study: str) -> StateStore:
+    """A study's store in a folder, or below an fsspec URL.
+
+    Raises:
+        ValueError: nothing is known of the URL's protocol.
+        ImportError: what speaks the protocol is not installed.
+    """
+    if "://" not in place:
+        return StateFolder(Path(place).resolve() / study)
+    fsspec.url_to_fs(place)
+    return DistantFolder(f"{place.rstrip('/')}/{study}")
+
+
 def file_name(kind: Kind, epoch: int) -> str:
     """Of a state.
 
@@ -133,6 +201,25 @@ def write_saved(path: Path, saved: Saved) -> None:
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def to_bytes(saved: Saved) -> bytes:
+    """A file's contents."""
+    stored = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
+    return save(stored, {**saved.metadata, CHECKSUM: _checksum(stored)})
+
+
+def from_bytes(contents: bytes, epoch: int) -> Saved | None:
+    """What `to_bytes` made; None where it is not whole."""
+    size = int.from_bytes(contents[:8], "little")
+    try:
+        tensors = load(contents)
+        metadata = json.loads(contents[8 : 8 + size]).get("__metadata__", {})
+    except (SafetensorError, ValueError):
+        return None
+    if metadata.pop(CHECKSUM, "") != _checksum(tensors):
+        return None
+    return Saved(epoch, tensors, metadata)
 
 
 def read_saved(path: Path) -> Saved | None:
