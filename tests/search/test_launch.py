@@ -408,12 +408,12 @@ def test_a_space_of_ones_own_takes_a_trial_or_a_trial_and_the_options(mine, func
         ("mine.py:three", "has no function 'three'"),
         ("mine.py:NUMBER", "has no function 'NUMBER'"),
         ("mine.py:", "has no function ''"),
-        ("mine.py:broken", "failed: RuntimeError: not today"),
+        ("mine.py:broken", r"failed: RuntimeError at mine.py:27 \(what it says is not shown"),
         ("other.py:one", "there is no file"),
         ("mine.py", r"a space is one of \['all', .*\] or FILE.py:FUNCTION; got "),
         ("mine.txt:one", r"a space is one of"),
-        ("syntax.py:one", "syntax.py' failed: SyntaxError"),
-        ("fails.py:one", "fails.py' failed: AttributeError"),
+        ("syntax.py:one", "syntax.py' failed: SyntaxError at syntax.py:1"),
+        ("fails.py:one", "fails.py' failed: AttributeError at fails.py:2"),
     ],
 )
 def test_a_space_of_ones_own_that_cannot_be_had_is_refused(mine, space, message):

@@ -336,7 +336,8 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
                 shutil.copy(file, target / file.name)
         return {"converted": True}
 
-    return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
+    name = f"backbone-{cache_key(files=digest)}"
+    return make_once(cache, name, fill, made_of={"files": digest})[0]
 
 
 def _read_pickled(folder: Path) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """A trial's state on disk: safetensors, written aside and renamed, never pickled.
 
 `checkpoint.safetensors` is what a trial needs to go on exactly; `best.safetensors` holds the
-weights of its best epoch. Both live in the trial's own folder.
+weights of its best epoch. Both live in the trial's own folder, which only its owner may read: they
+were learned from notes, and a model may give back what it has learned.
 """
 
 import json
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...spaces.record import EpochReport
+from ..files import own_file, own_folder
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -32,11 +34,10 @@ class Checkpoint:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = own_folder(path.parent) / f".{path.name}.{os.getpid()}"
     stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     try:
-        save_file(stored, aside, metadata)
+        save_file(stored, own_file(aside), metadata)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -63,11 +64,11 @@ def load_checkpoint(folder: Path, config_hash: str, backbone: str = "") -> Check
             for key in stored.keys():  # noqa: SIM118  (a safetensors handle, not a dictionary)
                 part, name = key.split(":", 1)
                 parts[part][name] = stored.get_tensor(key)
-    except (FileNotFoundError, SafetensorError):
-        return None
-    if metadata.get("config_hash") != config_hash or metadata.get("backbone", "") != backbone:
-        return None
-    reports = tuple(EpochReport(**report) for report in json.loads(metadata["reports"]))
+        if metadata.get("config_hash") != config_hash or metadata.get("backbone", "") != backbone:
+            return None
+        reports = tuple(EpochReport(**report) for report in json.loads(metadata["reports"]))
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+        return None  # the trial begins anew: what it then tells is the same
     return Checkpoint(parts["model"], parts["optimiser"], reports, config_hash, backbone)
 
 

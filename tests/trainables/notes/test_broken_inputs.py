@@ -296,4 +296,4 @@ def test_parquet_values_that_are_no_text_are_refused_by_column_and_row(tmp_path)
 
     assert "row 5: column 'text' has bytes that are not UTF-8" in message
     assert "row 8: the label is empty" in message
-    assert "column 'split' is of type list<" in message
+    assert "column 'split' is of type list;" in message

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from headhunt.trainables.notes.cache import DONE, read_meta
+from headhunt.trainables.notes.cache import DONE, MADE_OF, read_meta
 from headhunt.trainables.notes.corpus import Part, read_corpus
 from headhunt.trainables.notes.tokens import (
     PAD,
@@ -149,5 +149,7 @@ def test_file_names_and_meta_hold_no_text_of_a_note(split_corpus, tmp_path):
     path = encode(split_corpus, tmp_path)
 
     assert re.fullmatch(r"tokens-[0-9a-f]{24}", path.name)
-    assert {p.name for p in path.iterdir()} == {"rows.npy", "offsets.npy", TOKENIZER_FILE, DONE}
+    assert {p.name for p in path.iterdir()} == {
+        *("rows.npy", "offsets.npy", TOKENIZER_FILE, DONE, MADE_OF)
+    }
     assert all(isinstance(value, int) for value in read_meta(path).values())
