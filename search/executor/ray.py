@@ -103,7 +103,7 @@ def engine(*, cpus: int, gpus: int, address: str | None, shared_bytes: int = 0) 
     Raises:
         EngineError: it could not be started or reached.
     """
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address:
         options["address"] = address
     else:
