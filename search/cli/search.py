@@ -21,7 +21,8 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION (default: heads)",
+            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION, your own code, "
+            "which is run with your rights (default: heads)",
             show_default=False,
         ),
     ] = None,

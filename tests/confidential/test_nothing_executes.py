@@ -132,26 +132,27 @@ def loads_pickles(source):
                 modules = [module]
             case _:
                 modules = []
+        line = getattr(node, "lineno", 0)
         for module in modules:
             if module.split(".")[0] in {"pickle", "cloudpickle", "dill", "joblib", "marshal"}:
-                yield node.lineno, module
+                yield line, module
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
             if called in {"eval", "exec", "shutil.unpack_archive"} or called.endswith(
                 ".read_pickle"
             ):
-                yield node.lineno, called
+                yield line, called
             if called in {"torch.load", "yaml.load"} and given.get("weights_only") != "True":
-                yield node.lineno, called
+                yield line, called
             for option in ("allow_pickle", "trust_remote_code"):
                 if given.get(option, "False") != "False":
-                    yield node.lineno, option
+                    yield line, option
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 named = isinstance(key, ast.Constant) and key.value == "trust_remote_code"
                 if named and ast.unparse(value) != "False":
-                    yield node.lineno, "trust_remote_code"
+                    yield line, "trust_remote_code"
 
 
 # --- what is made of notes ---------------------------------------------------------------------

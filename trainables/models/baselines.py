@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -122,7 +123,7 @@ def _keep_out_rare_terms(
     vectorizer: TfidfVectorizer, texts: Sequence[str], frequency: int, groups: Sequence[int]
 ) -> None:
     """Let it see those terms alone that are in notes of so many groups."""
-    analyze = vectorizer.build_analyzer()
+    analyze = clone(vectorizer).build_analyzer()
     seen = {
         (group, term)
         for group, text in zip(groups, texts, strict=True)
@@ -130,7 +131,10 @@ def _keep_out_rare_terms(
     }
     counts = Counter(term for _, term in seen)
     kept = {term for term, count in counts.items() if count >= frequency}
-    vectorizer.set_params(analyzer=lambda text: [t for t in analyze(text) if t in kept])
+    # The terms that it is given are words and pairs already.
+    vectorizer.set_params(
+        analyzer=lambda text: [term for term in analyze(text) if term in kept], ngram_range=(1, 1)
+    )
 
 
 def _fit_features(vectorizer: TfidfVectorizer, texts: Sequence[str], frequency: int) -> Any:

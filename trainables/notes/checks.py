@@ -92,7 +92,7 @@ def class_problems(notes: Notes, groups: Array) -> list[str]:
     ]
     if not small:
         return []
-    if len(small) == len(names):
+    if len(small) == len(names) > _SHOWN_CLASSES:
         # Not named either: a label for each patient, or for each text, looks like this.
         return [
             f"none of the {len(names)} labels has notes of three patients, or three texts; is it "
