@@ -7,11 +7,11 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -123,7 +123,7 @@ def _keep_out_rare_terms(
     vectorizer: TfidfVectorizer, texts: Sequence[str], frequency: int, groups: Sequence[int]
 ) -> None:
     """Let it see those terms alone that are in notes of so many groups."""
-    analyze = clone(vectorizer).build_analyzer()
+    analyze = copy(vectorizer).build_analyzer()
     seen = {
         (group, term)
         for group, text in zip(groups, texts, strict=True)
