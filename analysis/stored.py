@@ -54,8 +54,10 @@ def read_study(study: str, store: str | Path | None = None) -> StoredStudy:
         StudyUnreadableError: the journal is broken before its last line.
     """
     journal = store_folder(store) / study / JOURNAL_NAME
-    # A name with a separator would leave the store; Optuna creates a journal that is missing.
-    if Path(study).name != study or not journal.is_file():
+    # A name with a separator, ".." or none would be no folder of the store; Optuna creates a
+    # journal that is missing.
+    is_name = Path(study).name == study and study and not study.startswith(".")
+    if not is_name or not journal.is_file():
         raise StudyNotFoundError(_not_found(study, store))
     try:
         storage = JournalStorage(JournalFileBackend(str(journal)))

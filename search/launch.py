@@ -19,7 +19,7 @@ from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_dir
-from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
+from ..trainables.notes.corpus import Columns, Corpus, CorpusError, Part, read_corpus
 from ..trainables.notes.features import fastest_precision
 from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
@@ -53,6 +53,7 @@ class Prepared:
     precision: str  # of the encoding: bf16 or fp32
     study: Study
     states: StateStore  # of its trials
+    forgotten_at: str = ""  # when its confidential files were removed, if they were
 
     @property
     def warnings(self) -> list[str]:
@@ -62,6 +63,12 @@ class Prepared:
             warnings.append(
                 f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
                 f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
+            )
+        if self.forgotten_at:
+            warnings.append(
+                f"the confidential files of the study were removed at {self.forgotten_at}: they "
+                "are made anew from the notes, unfinished trials begin again, and the weights of "
+                "those that had ended are gone"
             )
         frozen = bool(self.settings.backbones) and Mode.FROZEN in self.space.modes
         if self.request.together > 1 and not frozen:
@@ -94,6 +101,7 @@ def prepare(request: Request) -> Prepared:
     problems += _range_problems(settings, request)
     problems += _objective_problems(settings)
     problems += _checkpoint_problems(settings, request)
+    problems += _frequency_problems(settings, corpus)
     budget = _budget(request, stored, card, problems)
     problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
@@ -112,10 +120,24 @@ def prepare(request: Request) -> Prepared:
         )
     except StudyError as error:
         raise LaunchError([str(error)]) from error
+    forgotten_at = study.forgotten_at
     if request.resume:
         study.set_budget(budget)
+    if forgotten_at:  # before anything is made of the notes: from here on it is this study's
+        study.set_forgotten("")
     states = state_store(settings.checkpoints, study.name) if settings.checkpoints else study.states
-    return Prepared(request, settings, corpus, space, card, budget, precision, study, states)
+    return Prepared(
+        request=request,
+        settings=settings,
+        corpus=corpus,
+        space=space,
+        card=card,
+        budget=budget,
+        precision=precision,
+        study=study,
+        states=states,
+        forgotten_at=forgotten_at,
+    )
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -141,7 +163,8 @@ def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | 
 
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
     """What was said, over what the study was made with, over the defaults."""
-    values = dict(stored["settings"]) if stored else {}
+    # A study from before an option was has its default.
+    values = {**asdict(Settings()), **stored["settings"]} if stored else {}
     for name, said in request.given.items():
         value = list(said) if isinstance(said, tuple) else said
         if stored and values.get(name) != value:
@@ -238,6 +261,19 @@ def _checkpoint_problems(settings: Settings, request: Request) -> list[str]:
     return []
 
 
+def _frequency_problems(settings: Settings, corpus: Corpus | None) -> list[str]:
+    """A frequency that no word can have: there are not so many patients."""
+    if corpus is None or settings.min_document_frequency <= 1:
+        return []
+    most = len(set(corpus.groups[corpus.indices(Part.TRAIN)].tolist()))
+    if settings.min_document_frequency <= most:
+        return []
+    return [
+        f"--min-document-frequency {settings.min_document_frequency} leaves no word: the training "
+        f"notes are of {most} patients (notes of one text count once)"
+    ]
+
+
 def _range_problems(settings: Settings, request: Request) -> list[str]:
     """Numbers out of range, each with its option."""
     unknown = [o for o in settings.objective if o not in OBJECTIVES]
@@ -248,6 +284,10 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
         (
             settings.batch_limit >= 1,
             f"--batch-limit must be at least 1; got {settings.batch_limit}",
+        ),
+        (
+            settings.min_document_frequency >= 1,
+            f"--min-document-frequency must be at least 1; got {settings.min_document_frequency}",
         ),
         (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {settings.seed}"),
         (

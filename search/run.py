@@ -33,7 +33,8 @@ from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
 from .rungs import study_rungs
 from .sampling import Proposer, drawn_modes
-from .side_by_side import Encoded
+from .side_by_side import Encoded, about
+from .telling import telling_by_type
 
 LARGE_STATES = {Mode.LAST_K, Mode.FULL}  # hundreds of megabytes an epoch
 
@@ -233,16 +234,17 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
     confidential, modes = cache_dir(prepared.request.store), prepared.space.modes
-    lengths = {n: token_lengths(corpus, n, settings.max_tokens) for n in settings.backbones}
+    lengths = {}
+    for name in settings.backbones:
+        with telling_by_type(about(name)):
+            lengths[name] = token_lengths(corpus, name, settings.max_tokens)
     footprinter = _footprinter(prepared, card, lengths) if card else None
     tokens = {}
-    if modes != {Mode.FROZEN}:
-        tokens = {
-            name: encode_backbone_tokens(
+    for name in settings.backbones if modes != {Mode.FROZEN} else ():
+        with telling_by_type(about(name)):
+            tokens[name] = encode_backbone_tokens(
                 corpus, name, confidential, max_tokens=settings.max_tokens
             ).resolve()
-            for name in settings.backbones
-        }
     frozen = lengths if Mode.FROZEN in modes else {}
     if footprinter and card:  # the heads of those that do not fit by themselves are infeasible
         frozen = {
@@ -257,6 +259,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
             patience=settings.patience,
             batch_limit=settings.batch_limit,
             max_tokens=settings.max_tokens,
+            min_document_frequency=settings.min_document_frequency,
         ),
         states=prepared.states,
         cache=confidential.resolve(),
@@ -276,9 +279,14 @@ def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -
 
     @cache
     def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
-        folder = encode_tokens(
-            corpus, confidential, vocabulary=vocabulary, max_tokens=settings.max_tokens
-        )
+        with telling_by_type("making the sub-words of the scratch models"):
+            folder = encode_tokens(
+                corpus,
+                confidential,
+                vocabulary=vocabulary,
+                max_tokens=settings.max_tokens,
+                min_document_frequency=settings.min_document_frequency,
+            )
         own_lengths = Ragged.open(folder).lengths
         size = cast("int", read_meta(folder)["vocabulary"])
         return Workload(own_lengths, training, validation), size

@@ -29,6 +29,7 @@ from ..spaces.seeds import derive_seed
 from .fits import Fits
 from .fitting_tpe import FittingTPE
 from .study import OBJECTIVES, Trial
+from .telling import of_a_space
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "nsga2")
 LEARNS_WHAT_FITS = "tpe"
@@ -113,9 +114,7 @@ def suggest(space: Space, trial: optuna.Trial) -> Config:
     try:
         config = space.suggest(trial)
     except Exception as error:
-        raise SpaceError(
-            f"the space {space.name!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise SpaceError(f"the space {space.name!r} failed: {of_a_space(error)}") from error
     if not isinstance(config, Config):
         raise SpaceError(
             f"the space {space.name!r} must return a config of headhunt.spaces.configs; "

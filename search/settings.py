@@ -26,6 +26,7 @@ class Settings:
     precision: str = "auto"  # of the encoding: auto | fp32 | bf16
     conflicting: str = "keep"  # identical texts with different labels: keep | drop
     train_fraction: float = 1.0
+    min_document_frequency: int = 1  # patients whose notes a word must be in to be learned
     text_column: str = "text"
     label_column: str = "label"
     patient_column: str = "patient_id"

@@ -15,6 +15,7 @@ from ..trainables.models.backbones import BackboneError, load_config
 from ..trainables.models.empty import build_empty
 from .sampling import SpaceError, check_space
 from .settings import Settings
+from .telling import of_a_space
 
 FROZEN = {"heads", "scratch", "baselines", "all"}  # spaces in which no layer trains
 
@@ -60,7 +61,7 @@ def _find_space(settings: Settings) -> Space:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise SpaceError(f"the file {file!r} failed: {type(error).__name__}: {error}") from error
+        raise SpaceError(f"the file {file!r} failed: {of_a_space(error)}") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise SpaceError(f"the file {file!r} has no function {function!r}")

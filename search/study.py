@@ -6,6 +6,7 @@ a study at a time.
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -21,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
+from ..trainables.files import refuse_link
 from ..trainables.training.states import StateFolder
 from .journal import JournalFile
 from .lock import hold, holder_name
@@ -29,6 +31,8 @@ from .tally import Tally
 TRIALS_FOLDER = "trials"
 LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
+FORGOTTEN = "forgotten_at"  # in the manifest
+PICKLED_NOTES = ("cma:", "sepcma:", "cmawm:")  # how the keys of CMA-ES's notes begin
 # Where Optuna keeps a constraint. Its own method does not change one that is set.
 EXCESS_ATTRIBUTE = f"constraints:{record.EXCESS_CONSTRAINT}"
 _OPTUNA_STATES = {
@@ -131,10 +135,21 @@ class Study:
         if not exists(store, name):
             there = ", ".join(names(store)) or "none"
             raise StudyError(f"there is no study {name!r} in {store}; studies there: {there}")
-        study = cls(folder, _hold(folder))
-        study._id = study._storage.get_study_id_from_name(name)
-        for stored in study._storage.get_all_trials(study._id, deepcopy=False):
-            study._remember(read_trial(stored))
+        lock = _hold(folder)
+        try:
+            study = cls(folder, lock)
+            study._id = study._storage.get_study_id_from_name(name)
+            for stored in study._storage.get_all_trials(study._id, deepcopy=False):
+                study._remember(read_trial(stored))
+            study.manifest["objective"]  # which every later line needs
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            # Optuna's reader meets a broken line with any of them.
+            lock.release()
+            raise StudyError(
+                f"the journal {folder / record.JOURNAL_NAME} cannot be read: a line of it is "
+                f"broken, or it is no journal of a study ({type(error).__name__}); restore the "
+                "file from a copy"
+            ) from error
         return study
 
     def close(self) -> None:
@@ -146,6 +161,18 @@ class Study:
         """Remember the budget of the latest run; `budget` is a `plan.Budget`."""
         manifest = {**self.manifest, "budget": asdict(budget)}
         self._storage.set_study_user_attr(self._id, record.MANIFEST_KEY, manifest)
+
+    @property
+    def forgotten_at(self) -> str:
+        """When its confidential files were removed, in UTC; "" where they may be there."""
+        return self.manifest.get(FORGOTTEN, "")
+
+    def set_forgotten(self, when: str) -> None:
+        """Remember that its confidential files are removed, or with "" that they are made again."""
+        manifest = {key: value for key, value in self.manifest.items() if key != FORGOTTEN}
+        manifest |= {FORGOTTEN: when} if when else {}
+        self._storage.set_study_user_attr(self._id, record.MANIFEST_KEY, manifest)
+        self._journal.sync()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -340,6 +367,8 @@ def _folder(store: Path, name: str) -> Path:
 
 def _hold(folder: Path) -> FileLock:
     try:
+        for place in (folder, *folder.glob("*"), *folder.glob(f"{TRIALS_FOLDER}/*")):
+            refuse_link(place)
         return hold(folder)
     except Timeout as error:
         raise StudyError(
@@ -351,9 +380,23 @@ def _hold(folder: Path) -> FileLock:
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler's own notes, less CMA-ES's, which are pickled: a study is data alone."""
-    left_out = ("cma:", "sepcma:", "cmawm:", "constraints")
+    """The sampler's own notes, less CMA-ES's, which are pickled: a study is data alone.
+
+    They are left out where a study is written, and again where it is read, for it may have come
+    from elsewhere.
+    """
+    left_out = (*PICKLED_NOTES, "constraints")
     return {key: value for key, value in system.items() if not key.startswith(left_out)}
+
+
+def without_pickles(stored: FrozenTrial) -> FrozenTrial:
+    """The stored trial without what a sampler would unpickle."""
+    kept = {k: v for k, v in stored.system_attrs.items() if not k.startswith(PICKLED_NOTES)}
+    if len(kept) == len(stored.system_attrs):
+        return stored
+    harmless = copy(stored)  # the storage's own stays as it is
+    harmless.system_attrs = kept
+    return harmless
 
 
 def read_trial(stored: FrozenTrial) -> Trial:
@@ -370,7 +413,7 @@ def read_trial(stored: FrozenTrial) -> Trial:
         role=Role(attributes[record.ROLE_KEY]),
         seed=attributes[record.SEED_KEY],
         footprint=Footprint(**footprint) if footprint else None,
-        sampled=stored,
+        sampled=without_pickles(stored),
         reports=[
             EpochReport(**attributes[f"{record.EPOCH_KEY}{epoch}"])
             for epoch in range(1, epochs + 1)

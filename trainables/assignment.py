@@ -46,6 +46,7 @@ class TrainingSettings:
     patience: int  # epochs without a better F1 after which a trial ends; 0: never
     batch_limit: int  # notes a step, and a validation batch, at most
     max_tokens: int  # tokens of a note at most
+    min_document_frequency: int = 1  # patients whose notes a word must be in to be learned
     keep_weights: bool = True  # write the best epoch's weights beside the checkpoint
 
 

@@ -26,7 +26,7 @@ from ..spaces.configs import (
     config_hash,
 )
 from ..spaces.record import EpochReport, Outcome, State
-from .assignment import Assignment, Materials
+from .assignment import Assignment, Materials, TrainingSettings
 from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
@@ -76,7 +76,9 @@ def run_trial(
     ended = Ending.on(device, device_fraction)
     try:
         if isinstance(assignment.config, BaselineConfig):
-            report, parameters = _baseline(assignment.config, assignment.seed, corpus)
+            report, parameters = _baseline(
+                assignment.config, assignment.seed, corpus, materials.settings
+            )
             ended.sizes.update(trainable_parameters=parameters, total_parameters=parameters)
             yield Step(report, ended(State.COMPLETE, "fitted"))
             return
@@ -254,7 +256,11 @@ def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Ma
     limit = materials.settings.max_tokens
     if isinstance(config, ScratchConfig):
         folder = encode_tokens(
-            corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit
+            corpus,
+            materials.cache,
+            vocabulary=config.vocabulary,
+            max_tokens=limit,
+            min_document_frequency=materials.settings.min_document_frequency,
         )
         vocabulary = cast("int", read_meta(folder)["vocabulary"])
         return _whole(lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder))
@@ -311,7 +317,9 @@ def _pooled(folder: Path, pooling: Pooling) -> Ragged:
     return _open(folder).pooled(pooling)
 
 
-def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochReport, int]:
+def _baseline(
+    config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
+) -> tuple[EpochReport, int]:
     """Fit a baseline and score it as one epoch; and its parameters."""
     wall, cpu = time.perf_counter(), time.process_time()
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
@@ -321,6 +329,8 @@ def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochR
         corpus.labels[training],
         seed,
         len(corpus.label_names),
+        frequency=settings.min_document_frequency,
+        groups=corpus.groups[training].tolist(),
     )
     scores = score(
         fitted.predict_proba([corpus.texts[i] for i in validation]), corpus.labels[validation]

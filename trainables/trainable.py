@@ -10,7 +10,8 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import ray
 import torch
@@ -18,9 +19,10 @@ from ray.tune import Trainable
 
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
-from .card.cap import cap_of
+from .card.cap import ShortOfMemoryError, cap_of
 from .group import ApartWarning, Rounds, run_group
 from .notes.corpus import Corpus
+from .runner import crash_reason
 from .steps import Step
 from .training.states import storage_problem
 from .worker import settle
@@ -36,9 +38,34 @@ class NoGpuError(RuntimeError):
     """The worker holds a share of a GPU, and CUDA sees none."""
 
 
+class WorkerError(RuntimeError):
+    """A worker failed beside its trials: by type and place."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _quotes_no_note(plain: Callable[P, R]) -> Callable[P, R]:
+    """What the method raises is told without its words: Ray writes them to its logs and files."""
+
+    @wraps(plain)
+    def guarded(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return plain(*args, **named)
+        except (ShortOfMemoryError, NoGpuError):  # their words are ours
+            raise
+        except Exception as error:
+            why = crash_reason(error)
+        raise WorkerError(why)  # not in the handler: its error would go with this one
+
+    return guarded
+
+
 class HeadhuntTrainable(Trainable):
     """Runs groups of assignments, most often of one, one after the other in the same process."""
 
+    @_quotes_no_note
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
         """Take what all trials of the study share, and the first assignments.
 
@@ -67,11 +94,13 @@ class HeadhuntTrainable(Trainable):
         self._cap = cap_of(self._device, materials.limit_bytes)
         self._begin(config)
 
+    @_quotes_no_note
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next assignments on this warm worker."""
         self._begin(new_config)
         return True
 
+    @_quotes_no_note
     def step(self) -> dict[str, Any]:
         """One epoch, of each trial of the group.
 

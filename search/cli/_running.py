@@ -40,7 +40,7 @@ def run_and_exit(
         from ..run import run_search
         from ..sampling import SpaceError
         from ..settings import Request
-        from ..side_by_side import EncodingError
+        from ..telling import EncodingError
 
         request = Request(
             notes=notes,

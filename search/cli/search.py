@@ -21,7 +21,8 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION (default: heads)",
+            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION, your own code, "
+            "which is run with your rights (default: heads)",
             show_default=False,
         ),
     ] = None,
@@ -159,6 +160,14 @@ def search(
             help="Share of the training notes to use, in (0, 1]. (default: 1)", show_default=False
         ),
     ] = None,
+    min_document_frequency: Annotated[
+        int | None,
+        typer.Option(
+            help="Scratch models and baselines learn a word only from so many patients (or notes, "
+            "where patients are not known): keeps names and other rare words out. (default: 1)",
+            show_default=False,
+        ),
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option(help="(default: text)", show_default=False)
     ] = None,
@@ -205,6 +214,7 @@ def search(
         "precision": precision,
         "conflicting": conflicting,
         "train_fraction": train_fraction,
+        "min_document_frequency": min_document_frequency,
         "text_column": text_column,
         "label_column": label_column,
         "patient_column": patient_column,

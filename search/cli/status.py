@@ -56,6 +56,8 @@ def status(
         elif limit is not None:
             done = f"{spent[name]:.4g} of " if name in spent else ""
             typer.echo(f"budget: {done}{limit:g} {name.replace('_', ' ')}")
+    if forgotten := manifest.get("forgotten_at"):
+        typer.echo(f"its confidential files were removed at {forgotten}: --resume makes them anew")
     running = int(counts.get("running", 0))
     if held:
         typer.echo(f"it is being searched by {held}")

@@ -26,6 +26,7 @@ from .skeleton import Geometry, geometry_of
 
 WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
+ADAPTER = "adapter_config.json"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
 # Encoders whose positions begin after the padding index.
@@ -219,6 +220,12 @@ def check(name: str) -> None:
         BackboneError: its files are missing, or its tokenizer and its configuration disagree.
     """
     folder = locate(name)
+    if (folder / ADAPTER).exists():
+        # transformers would load the encoder that it names, from wherever that is.
+        raise BackboneError(
+            f"the backbone {name!r} is an adapter for another encoder ({ADAPTER}): merge them into "
+            "one, and give that directory"
+        )
     config, tokenizer = load_config(name), load_tokenizer(name)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
@@ -336,7 +343,8 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
                 shutil.copy(file, target / file.name)
         return {"converted": True}
 
-    return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
+    name = f"backbone-{cache_key(files=digest)}"
+    return make_once(cache, name, fill, made_of={"files": digest})[0]
 
 
 def _read_pickled(folder: Path) -> dict[str, Tensor]:

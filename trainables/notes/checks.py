@@ -92,6 +92,12 @@ def class_problems(notes: Notes, groups: Array) -> list[str]:
     ]
     if not small:
         return []
+    if len(small) == len(names) > _SHOWN_CLASSES:
+        # Not named either: a label for each patient, or for each text, looks like this.
+        return [
+            f"none of the {len(names)} labels has notes of three patients, or three texts; is it "
+            "the right column?"
+        ]
     return [
         "each class needs three groups of notes, one for each part (notes of one patient, or with "
         f"one text, are one group): {_some(small)}; merge or remove such classes"

@@ -46,6 +46,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def groups(self) -> Array:
+        """Group of each note, [notes] int64: notes of one patient, or of one text, share theirs."""
+        return note_groups(self.texts, self.patients)
+
     def indices(self, part: Part) -> Array:
         """Places of the part's notes, ascending, int64."""
         return np.flatnonzero(self.parts == part)

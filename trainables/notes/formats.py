@@ -218,11 +218,17 @@ def _read_parquet(path: Path, wanted: list[str]) -> Table:
             or pa.types.is_null(kind)
         ):
             table.problems.append(
-                f"column {name!r} is of type {kind}; text, numbers and truth values are understood"
+                f"column {name!r} is of type {_kind_name(kind)}; text, numbers and truth values "
+                "are understood"
             )
             continue
         table.cells[name] = [_as_text(value) for value in column.to_pylist()]
     return table
+
+
+def _kind_name(kind: Any) -> str:
+    """The type without what a nested one holds: names of fields are data."""
+    return str(kind).partition("<")[0]
 
 
 _READERS: dict[str, Callable[[Path, list[str]], Table]] = {

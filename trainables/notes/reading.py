@@ -5,7 +5,7 @@ of columns, and never with a cell. What is wrong with the notes as a whole is fo
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,16 +116,20 @@ def _column_problems(table: Table, columns: Columns) -> list[str]:
         if role in ("patient", "split") and name == getattr(DEFAULT_COLUMNS, role):
             continue  # optional: only a name that the user chose must exist
         if table.names and name not in table.names:
-            problems.append(f"no {role} column {name!r}; {_shown_names(table)}")
+            problems.append(f"no {role} column {name!r}; {_shown_names(table, roles)}")
     for name in dict.fromkeys(roles.values()):
         if table.names.count(name) > 1:
             problems.append(f"column {name!r} is there {table.names.count(name)} times; keep one")
     return problems
 
 
-def _shown_names(table: Table) -> str:
-    """The columns of the file, unless one of them may be the text of a note."""
-    if not table.problems and all(_NAME.fullmatch(name) for name in table.names):
+def _shown_names(table: Table, roles: Mapping[str, str]) -> str:
+    """The columns of the file, unless one of them may be a short note, or a patient.
+
+    Without a header row the first note stands there: a header is believed that has a wanted name.
+    """
+    has_header = not set(roles.values()).isdisjoint(table.names)
+    if has_header and not table.problems and all(_NAME.fullmatch(n) for n in table.names):
         return "the file has " + ", ".join(repr(name) for name in table.names)
     return (
         f"the names of its {len(table.names)} columns are not shown, for one may be a note: "

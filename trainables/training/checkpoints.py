@@ -1,6 +1,7 @@
 """What a trial goes on from, as it stands in a store of states."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -43,7 +44,8 @@ def load_checkpoint(
     for saved in states.find(trial, Kind.CHECKPOINT):
         of = saved.metadata.get("config_hash"), saved.metadata.get("backbone", "")
         if of == (config_hash, backbone):
-            return _checkpoint(saved)
+            with suppress(KeyError, TypeError, ValueError):  # it lies: the trial begins anew
+                return _checkpoint(saved)
     return None
 
 

@@ -24,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
+from ..files import own_file, own_folder
+
 CHECKSUM = "crc32"
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -72,8 +74,7 @@ class StateFolder:
 
     def put(self, trial: int, kind: Kind, saved: Saved) -> None:
         """See `StateStore`."""
-        folder = self.folder(trial)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = own_folder(self.folder(trial))
         write_saved(folder / file_name(kind, saved.epoch), saved)
         for file in folder.glob(f"{kind}-*.safetensors"):
             if epoch_of(file.name) < saved.epoch:
@@ -90,7 +91,7 @@ class StateFolder:
     def remove(self, trial: int, kind: Kind) -> None:
         """See `StateStore`."""
         folder = self.folder(trial)
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.is_symlink():
             return  # a search for the rest would take longer
         for file in (*folder.glob(f"{kind}-*"), *folder.glob(".*")):
             file.unlink(missing_ok=True)
@@ -183,7 +184,9 @@ def epoch_of(name: str) -> int:
 
 
 def write_saved(path: Path, saved: Saved) -> None:
-    """Write a file whole or not at all, for its owner alone: weights can tell of notes.
+    """Write a file whole or not at all, for its owner alone.
+
+    It was learned from notes, and a model may give back what it has learned.
 
     Raises:
         OSError: it cannot be written.
@@ -191,8 +194,7 @@ def write_saved(path: Path, saved: Saved) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     stored = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
     try:
-        save_file(stored, aside, {**saved.metadata, CHECKSUM: _checksum(stored)})
-        aside.chmod(0o600)
+        save_file(stored, own_file(aside), {**saved.metadata, CHECKSUM: _checksum(stored)})
         aside.replace(path)
     except SafetensorError as error:
         if system := _SYSTEM_ERROR.search(str(error)):

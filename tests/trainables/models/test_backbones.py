@@ -1,3 +1,4 @@
+import json
 import re
 
 import huggingface_hub
@@ -228,6 +229,17 @@ def test_code_that_comes_with_a_backbone_is_never_run(tmp_path, monkeypatch, mod
             load_backbone(str(folder), tmp_path)
 
     assert not marker.exists()
+
+
+def test_an_adapter_that_names_another_encoder_is_refused(tmp_path):
+    folder = make_backbone(tmp_path / "adapted")
+    make_backbone(tmp_path / "elsewhere")
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "elsewhere")})
+    )
+
+    with pytest.raises(BackboneError, match=r"'.*adapted' is an adapter for another encoder"):
+        load_backbone(str(folder), tmp_path)
 
 
 def test_a_tokenizer_and_a_config_that_pad_differently_are_refused(tmp_path):

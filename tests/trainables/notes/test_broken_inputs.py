@@ -285,6 +285,28 @@ def test_a_parquet_file_that_was_cut_off_is_refused(tmp_path):
     assert "no Parquet file, or it is damaged" in refusal(path)
 
 
+def test_a_file_without_a_header_row_shows_neither_its_first_note_nor_its_patient(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{SECRET},calme,P0123\n" * 20, encoding="utf-8")
+
+    message = refusal(path)
+
+    assert "the names of its 3 columns are not shown" in message
+    assert "P0123" not in message
+    assert "calme" not in message
+
+
+def test_labels_that_are_the_patients_are_counted_and_not_shown(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"note {i} sur son état,Durand{i // 4},Durand{i // 4}\n" for i in range(40))
+    path.write_text(f"text,label,patient_id\n{rows}", encoding="utf-8")
+
+    message = refusal(path)
+
+    assert "none of the 10 labels has notes of three patients, or three texts" in message
+    assert "Durand" not in message
+
+
 def test_parquet_values_that_are_no_text_are_refused_by_column_and_row(tmp_path):
     path = tmp_path / "a.parquet"
     texts = [SECRET.encode() + b"\xff" if i == 4 else f"{SECRET} {i}".encode() for i in range(30)]
@@ -296,4 +318,4 @@ def test_parquet_values_that_are_no_text_are_refused_by_column_and_row(tmp_path)
 
     assert "row 5: column 'text' has bytes that are not UTF-8" in message
     assert "row 8: the label is empty" in message
-    assert "column 'split' is of type list<" in message
+    assert "column 'split' is of type list;" in message
