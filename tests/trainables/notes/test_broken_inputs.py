@@ -269,10 +269,10 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_bytes(csv_of(rows()))
 
-    def denied(self):
+    def denied(self, *_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", denied)  # root may read every file
+    monkeypatch.setattr("pathlib.Path.open", denied)  # root may read every file
 
     assert "cannot be read: Permission denied" in refusal(path)
 
