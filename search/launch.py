@@ -4,7 +4,7 @@ All that is wrong is said at once, before the first trial. What a study was made
 manifest; `--resume` takes it from there, and refuses what differs from it.
 """
 
-import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,16 +18,18 @@ from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
-from ..trainables.notes.cache import cache_dir
+from ..trainables.notes.cache import cache_path
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
 from ..trainables.notes.features import fastest_precision
 from .manifest import differences, manifest_of
 from .plan import Budget
-from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
-from .settings import Request, Settings
+from .sampling import LEARNS_WHAT_FITS, SpaceError
+from .settings import MOST, Request, Settings, budget_problems, most_problems, told
+from .space_checks import check_sampler
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
+ADDRESS = re.compile(r"auto|(ray://)?[^\s/]+:\d{1,5}")
 DEFAULT_TRIALS = 40  # where no budget is named
 
 
@@ -178,7 +180,7 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
     for name in settings.backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_dir(request.store)).identity
+            identities[name] = load_backbone(name, cache_path(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
         except Exception as error:
@@ -216,23 +218,33 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
     """Numbers out of range, each with its option."""
     unknown = [o for o in settings.objective if o not in OBJECTIVES]
     rules = (
-        (settings.max_epochs >= 1, f"--max-epochs must be at least 1; got {settings.max_epochs}"),
-        (settings.patience >= 0, f"--patience must not be negative; got {settings.patience}"),
-        (settings.max_tokens >= 8, f"--max-tokens must be at least 8; got {settings.max_tokens}"),
+        (
+            settings.max_epochs >= 1,
+            f"--max-epochs must be at least 1; got {told(settings.max_epochs)}",
+        ),
+        (settings.patience >= 0, f"--patience must not be negative; got {told(settings.patience)}"),
+        (
+            settings.max_tokens >= 8,
+            f"--max-tokens must be at least 8; got {told(settings.max_tokens)}",
+        ),
         (
             settings.batch_limit >= 1,
-            f"--batch-limit must be at least 1; got {settings.batch_limit}",
+            f"--batch-limit must be at least 1; got {told(settings.batch_limit)}",
         ),
-        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {settings.seed}"),
+        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {told(settings.seed)}"),
         (
             settings.precision in ("auto", "fp32", "bf16"),
             f"--precision is auto, fp32 or bf16; got {settings.precision!r}",
         ),
         (
             request.slots is None or request.slots >= 1,
-            f"--slots must be 1 or more; got {request.slots}",
+            f"--slots must be 1 or more; got {told(request.slots)}",
         ),
-        (request.together >= 1, f"--together must be 1 or more; got {request.together}"),
+        (request.together >= 1, f"--together must be 1 or more; got {told(request.together)}"),
+        (
+            not request.address or ADDRESS.fullmatch(request.address) is not None,
+            f"--address is auto or HOST:PORT of a running Ray cluster; got {request.address!r}",
+        ),
         (
             not request.mps or bool(request.address) or mps_runs(),
             f"--mps: no MPS control daemon has its pipe in {mps_folder()}: start "
@@ -249,7 +261,8 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
             "nothing",
         ),
     )
-    return [message for holds, message in rules if not holds]
+    numbers = {**asdict(settings), "slots": request.slots, "together": request.together}
+    return [message for holds, message in rules if not holds] + most_problems(numbers, MOST)
 
 
 def _budget(
@@ -261,10 +274,7 @@ def _budget(
     """The budget that was named, or the study's, or the default."""
     usual = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
     budget = request.budget.or_else(usual)
-    for name, value in asdict(budget).items():
-        if value is not None and not 0 < value < math.inf:
-            option = f"--{name.replace('_', '-')}"
-            problems.append(f"{option} must be a positive number; got {value}")
+    problems += budget_problems(budget)
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
     if budget.gpu_hours is not None and not request.address and not torch.cuda.is_available():

@@ -25,6 +25,8 @@ from .journal import JournalFile
 from .lock import hold, holder_name
 from .tally import Tally
 
+# What a journal may raise that is broken, or that something else has written.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 TRIALS_FOLDER = "trials"
 LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
@@ -124,16 +126,24 @@ class Study:
         """Open an existing study to continue it.
 
         Raises:
-            StudyError: there is no such study, or another process holds it.
+            StudyError: there is no such study, its journal is broken, or another process holds it.
         """
         folder = _folder(store, name)
         if not exists(store, name):
             there = ", ".join(names(store)) or "none"
             raise StudyError(f"there is no study {name!r} in {store}; studies there: {there}")
-        study = cls(folder, _hold(folder))
-        study._id = study._storage.get_study_id_from_name(name)
-        for stored in study._storage.get_all_trials(study._id, deepcopy=False):
-            study._remember(read_trial(stored))
+        lock = _hold(folder)
+        try:
+            study = cls(folder, lock)
+            study._id = study._storage.get_study_id_from_name(name)
+            for stored in study._storage.get_all_trials(study._id, deepcopy=False):
+                study._remember(read_trial(stored))
+        except UNREADABLE as error:
+            lock.release()
+            raise StudyError(
+                f"the journal {folder / record.JOURNAL_NAME} cannot be read: it is broken, or not "
+                f"of this study ({type(error).__name__}); restore the file from a copy"
+            ) from error
         return study
 
     def close(self) -> None:
@@ -327,11 +337,17 @@ def _is_study(folder: Path) -> bool:
 
 
 def _folder(store: Path, name: str) -> Path:
-    bad = not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n")
-    if bad or len(name.encode(errors="replace")) > LONGEST_NAME:
+    bad = not name.isprintable() or name != name.strip() or any(c in name for c in "/\\")
+    if (
+        bad
+        or not name
+        or name.startswith((".", "-"))
+        or len(name.encode(errors="replace")) > LONGEST_NAME
+    ):
         raise StudyError(
-            "a study's name becomes a folder: no slashes, not beginning with '.' or '-', and at "
-            f"most {LONGEST_NAME} bytes; got {name!r}"
+            "a study's name becomes a folder: no slashes, nothing that cannot be printed, no white "
+            "space around it, not beginning with '.' or '-', and at most "
+            f"{LONGEST_NAME} bytes; got {name!r}"
         )
     return store / name
 

@@ -408,7 +408,7 @@ def test_a_space_of_ones_own_takes_a_trial_or_a_trial_and_the_options(mine, func
         ("mine.py:three", "has no function 'three'"),
         ("mine.py:NUMBER", "has no function 'NUMBER'"),
         ("mine.py:", "has no function ''"),
-        ("mine.py:broken", "failed: RuntimeError: not today"),
+        ("mine.py:broken", r"failed: RuntimeError \(line 27\): not today"),
         ("other.py:one", "there is no file"),
         ("mine.py", r"a space is one of \['all', .*\] or FILE.py:FUNCTION; got "),
         ("mine.txt:one", r"a space is one of"),

