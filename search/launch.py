@@ -7,7 +7,7 @@ manifest; `--resume` takes it from there, and refuses what differs from it.
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
 ADDRESS = re.compile(r"auto|(ray://)?[^\s/]+:\d{1,5}")
+LEAST_TOKENS = 8  # of a note
 DEFAULT_TRIALS = 40  # where no budget is named
 
 
@@ -85,7 +86,7 @@ def prepare(request: Request) -> Prepared:
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
     identities = _backbones(request, settings, problems)
-    space = _try(problems, SpaceError, lambda: load_space(settings))
+    space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,
         SpaceError,
@@ -196,6 +197,15 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
     return identities
 
 
+def _within_range(settings: Settings) -> Settings:
+    """With sizes that a space can be tried with: those out of range are told of by themselves."""
+    return replace(
+        settings,
+        batch_limit=min(max(1, settings.batch_limit), MOST["batch_limit"]),
+        max_tokens=min(max(LEAST_TOKENS, settings.max_tokens), MOST["max_tokens"]),
+    )
+
+
 def _precision(settings: Settings) -> str:
     """Of the encoding; settled once, so that a study never mixes two."""
     if settings.precision != "auto":
@@ -224,8 +234,8 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
         ),
         (settings.patience >= 0, f"--patience must not be negative; got {told(settings.patience)}"),
         (
-            settings.max_tokens >= 8,
-            f"--max-tokens must be at least 8; got {told(settings.max_tokens)}",
+            settings.max_tokens >= LEAST_TOKENS,
+            f"--max-tokens must be at least {LEAST_TOKENS}; got {told(settings.max_tokens)}",
         ),
         (
             settings.batch_limit >= 1,

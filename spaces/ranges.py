@@ -16,7 +16,8 @@ from .configs import BaselineConfig, Config, HeadConfig, Optimisation, ScratchCo
 from .heads import GrnHead, HeadSettings
 
 LARGEST = 10_000_000  # of whole numbers, vocabularies included
-LAYERS = 1_000
+LAYERS = 1_000  # of a backbone
+BLOCKS = 100  # of a scratch model
 SMALLEST_VOCABULARY = 100  # sub-words
 BASELINES = ("tfidf_lr", "tfidf_mlp")
 
@@ -50,7 +51,7 @@ def _whole(least: int, most: int = LARGEST) -> Rule:
 
 _COUNT = _whole(1)
 _COUNTS: dict[tuple[type, str], Rule] = {
-    (ScratchConfig, "blocks"): _whole(1, LAYERS),
+    (ScratchConfig, "blocks"): _whole(1, BLOCKS),
     (ScratchConfig, "vocabulary"): _whole(SMALLEST_VOCABULARY),
     (ScratchConfig, "experts"): _whole(0),
     (HeadConfig, "last_k"): _whole(0, LAYERS),

@@ -92,7 +92,7 @@ def footprint(
     width: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="transformer, moe: of a token.")
     ] = 32,
-    blocks: Annotated[int, typer.Option(min=1, max=1_000, help="transformer, moe: layers.")] = 1,
+    blocks: Annotated[int, typer.Option(min=1, max=100, help="transformer, moe: layers.")] = 1,
     feed_forward: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="transformer, moe: width.")
     ] = 32,
