@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from headhunt.spaces.record import JOURNAL_NAME
 
-from .entries import BASELINES, HUGE, SCRATCH, Case
+from .entries import BASELINES, HUGE, SCRATCH, SEARCH, Case
 from .notes import SECRET, csv_of, rows
 
 # --- files of notes that are more than their bytes ------------------------------------------------
@@ -124,6 +124,8 @@ _SEARCH_OPTIONS = {
 }
 LARGE = ("--width", "--feed-forward", "--batch-size", "--max-tokens", "--note-tokens")
 _OTHER_OPTIONS = {
+    "neither a space nor a backbone": (SEARCH, "at least one --backbone"),
+    "no study": (["search", "notes.csv"], "Missing option '--study'"),
     "gp on a conditional space": ([*SCRATCH, "--sampler", "gp"], "is conditional: use --sampler"),
     "a demo of few notes": (["demo", "--notes", "3"], "Invalid value for '--notes'"),
     "a demo of endless notes": (["demo", "--notes", HUGE], "Invalid value for '--notes'"),

@@ -269,6 +269,11 @@ def check(name: str) -> None:
             "config.json name one, and give that directory"
         )
     _refuse_unknown_words(name, tokenizer, config)
+    if not tokenizer("")["input_ids"]:
+        raise BackboneError(
+            f"the tokenizer of the backbone {backbone_label(name)!r} puts no token of its own "
+            f"around a note, so that of some notes nothing may be left. {BRING}"
+        )
     if tokenizer.pad_token_id != config.pad_token_id:
         raise BackboneError(
             f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
