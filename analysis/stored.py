@@ -15,13 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ..spaces.record import JOURNAL_NAME, MANIFEST_KEY
+from ..spaces.record import JOURNAL_NAME, MANIFEST_KEY, UNREADABLE
 
-# What a broken journal raises, here or where its values are used.
-UNREADABLE = (
-    *(ValueError, LookupError, TypeError, AttributeError),
-    *(AssertionError, RecursionError, OverflowError),
-)
 STORE_VARIABLE = "HEADHUNT_STORE"
 DEFAULT_STORE = "headhunt-studies"
 

@@ -14,6 +14,7 @@ import torch
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
+from ..spaces.record import UNREADABLE
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
@@ -29,7 +30,7 @@ from .space_checks import check_sampler
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
-ADDRESS = re.compile(r"auto|(ray://)?[^\s/]+:\d{1,5}")
+ADDRESS = re.compile(r"(ray://)?[^\s/]+:(?P<port>\d{1,5})")
 LEAST_TOKENS = 8  # of a note
 DEFAULT_TRIALS = 40  # where no budget is named
 
@@ -135,7 +136,22 @@ def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | 
         return None
     manifest = study.manifest
     study.close()
+    if not _is_whole(manifest):
+        problems.append(
+            f"the study {request.study!r} lacks what a search records, or has it in another form: "
+            "its journal is broken, or of another version"
+        )
+        return None
     return manifest
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether it says all that a search goes on with."""
+    try:
+        _ = Settings(**manifest["settings"]), Budget(**manifest["budget"])
+    except UNREADABLE:
+        return False
+    return manifest.keys() >= {"precision", "corpus", "backbones", "space_file", "card"}
 
 
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
@@ -252,7 +268,7 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
         ),
         (request.together >= 1, f"--together must be 1 or more; got {told(request.together)}"),
         (
-            not request.address or ADDRESS.fullmatch(request.address) is not None,
+            not request.address or _is_address(request.address),
             f"--address is auto or HOST:PORT of a running Ray cluster; got {request.address!r}",
         ),
         (
@@ -273,6 +289,11 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
     )
     numbers = {**asdict(settings), "slots": request.slots, "together": request.together}
     return [message for holds, message in rules if not holds] + most_problems(numbers, MOST)
+
+
+def _is_address(address: str) -> bool:
+    told_port = ADDRESS.fullmatch(address)
+    return address == "auto" or (told_port is not None and int(told_port["port"]) < 2**16)
 
 
 def _budget(

@@ -8,7 +8,6 @@ from typing import Any
 
 from .plan import Budget
 
-MOST_TRIALS = 1_000_000_000
 MOST_HOURS = 1_000_000
 MOST_SLOTS = 100_000
 # Options with numbers, and the most that they may be: above it they are slips of the hand.
@@ -21,7 +20,7 @@ MOST = {
     "together": 10_000,
 }
 MOST_OF_BUDGET = {
-    "trials": MOST_TRIALS,
+    "trials": 1_000_000_000,
     "card_hours": MOST_HOURS,
     "gpu_hours": MOST_HOURS,
     "wall_hours": MOST_HOURS,

@@ -25,8 +25,6 @@ from .journal import JournalFile
 from .lock import hold, holder_name
 from .tally import Tally
 
-# What a journal may raise that is broken, or that something else has written.
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 TRIALS_FOLDER = "trials"
 LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
@@ -138,7 +136,7 @@ class Study:
             study._id = study._storage.get_study_id_from_name(name)
             for stored in study._storage.get_all_trials(study._id, deepcopy=False):
                 study._remember(read_trial(stored))
-        except UNREADABLE as error:
+        except record.UNREADABLE as error:
             lock.release()
             raise StudyError(
                 f"the journal {folder / record.JOURNAL_NAME} cannot be read: it is broken, or not "

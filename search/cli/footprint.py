@@ -205,8 +205,10 @@ def footprint(
                 table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
             _refuse([str(problem)])
-        except (RuntimeError, OverflowError, MemoryError) as problem:  # more bytes than are counted
-            _refuse([f"sizes so large cannot be counted ({type(problem).__name__}): lower them"])
+        except (RuntimeError, OverflowError) as problem:
+            if isinstance(problem, RuntimeError) and "overflow" not in str(problem).lower():
+                raise
+            _refuse(["sizes so large cannot be counted, for their bytes are too many: lower them"])
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return

@@ -9,10 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ...spaces.configs import BaselineConfig
-from ...spaces.record import State
+from ...spaces.record import UNREADABLE, State
 from ..plan import Budget
 from ..settings import Settings
-from ..study import UNREADABLE, Trial, read_trial
+from ..study import Trial, read_trial
 
 SCORED = (State.COMPLETE, State.PRUNED)
 

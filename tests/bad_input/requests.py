@@ -111,6 +111,7 @@ _SEARCH_OPTIONS = {
     "a wrong column": (["--label-column", "diagnosis"], "no label column 'diagnosis'"),
     "one column for two roles": (["--label-column", "text"], "each column has one role"),
     "no address": (["--address", "my cluster"], "--address is auto or HOST:PORT"),
+    "a port beyond all": (["--address", "here:99999"], "--address is auto or HOST:PORT"),
     "mps without its daemon": (["--mps"], "--mps: no MPS control daemon has its pipe in no-mps"),
     "a name with a slash": (["--study", "a/b"], "no slashes"),
     "a name of a terminal's codes": (["--study", "\x1b[31m"], "nothing that cannot be printed"),
@@ -246,6 +247,11 @@ _STUDIES: dict[str, tuple[Callable[[Path], object] | None, str, str]] = {
         journal(lambda lines: [lines[0], b"<html>\n", *lines[1:]]),
         "search notes.csv --study kept --resume",
         _UNREADABLE,
+    ),
+    "a resume of half a manifest": (
+        told("manifest", {"settings": {"speed": 7}}),
+        "search notes.csv --study kept --resume",
+        "lacks what a search records",
     ),
     "a resume of an unknown config": (
         told("config", {"kind": "rnn"}),

@@ -185,9 +185,10 @@ def test_any_numbers_beside_an_unknown_space_end_a_search_with_2(notes, options,
         Budget, trials=st.none() | WHOLE, wall_hours=st.none() | NUMBER, stop_margin=st.none()
     ),
     slots=st.none() | WHOLE,
-    space=st.sampled_from(["baselines", "scratch"]),
+    space=st.just("baselines"),
 )
 @example({"max_epochs": 9, "seed": 7, "max_tokens": 64}, Budget(trials=3), 2, "scratch")
+@example({"max_tokens": 2**63, "batch_limit": 2**63}, Budget(), None, "scratch")
 @example({"max_epochs": 100_000, "batch_limit": 100_000}, Budget(trials=10**9), None, "scratch")
 def test_any_numbers_make_a_study_or_are_refused(notes, asked, budget, slots, space):
     store = notes.parent / "made"

@@ -23,6 +23,14 @@ from torch import Tensor, nn
 from ...spaces.configs import backbone_label
 from ..card.cap import is_out_of_memory
 from ..notes.cache import cache_key, find_made, make_once
+from .backbone_checks import (
+    AFTER_PADDING,
+    BRING,
+    BackboneError,
+    refuse_architecture,
+    refuse_sizes,
+    refuse_tokenizer,
+)
 from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
 
@@ -30,32 +38,7 @@ WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
-# Encoders whose positions begin after the padding index.
-AFTER_PADDING = frozenset(
-    {
-        *("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm"),
-        *("data2vec-text", "ibert", "longformer", "mpnet", "xmod"),
-    }
-)
-
-
-# Sizes in a config.json, and the least and the most that they may be.
-SIZES = {
-    "num_hidden_layers": (1, 1_000),
-    "num_attention_heads": (1, 10_000),
-    "hidden_size": (1, 1_000_000),
-    "intermediate_size": (1, 10_000_000),
-    "vocab_size": (1, 100_000_000),
-    "max_position_embeddings": (8, 100_000_000),  # a search cuts no note to fewer tokens
-}
-BRING = "Bring the backbone's files once more, or name another one"
-
-
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-
-
-class BackboneError(ValueError):
-    """A backbone cannot be used; the message says why and how to bring it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +158,8 @@ def load_config(name: str) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever the files hold, it is one message
         raise BackboneError(_refusal(name, error)) from error
-    _refuse_sizes(name, config)
+    refuse_sizes(name, config)
     return config
-
-
-def _refuse_sizes(name: str, config: Any) -> None:
-    """Refuse sizes that no encoder has, before anything is built with them."""
-    wrong = []
-    for field, (least, most) in SIZES.items():
-        size = getattr(config, field, least)  # not every architecture calls it so
-        if not isinstance(size, int) or not least <= size <= most:
-            wrong.append(f"{field}={size!r}, which must be in [{least}, {most:,}]")
-    if wrong:
-        raise BackboneError(
-            f"config.json of the backbone {backbone_label(name)!r} cannot be true: "
-            f"{'; '.join(wrong)}. {BRING}"
-        )
 
 
 def known_config(name: str) -> Any:
@@ -206,7 +175,7 @@ def known_config(name: str) -> Any:
         geometry = _geometry_in(locate(name))
         if geometry is None:
             return load_config(name)
-        _refuse_sizes(name, geometry)
+        refuse_sizes(name, geometry)
         return geometry
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name) or next((k for k in KNOWN.values() if k.id == hub_name), None)
@@ -262,18 +231,13 @@ def check(name: str) -> None:
     """
     folder = locate(name)
     config, tokenizer = load_config(name), load_tokenizer(name)
-    _refuse_architecture(name, config)
+    refuse_architecture(name, config)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"the backbone {name!r} has no padding token. Make a local copy whose tokenizer and "
             "config.json name one, and give that directory"
         )
-    _refuse_unknown_words(name, tokenizer, config)
-    if not tokenizer("")["input_ids"]:
-        raise BackboneError(
-            f"the tokenizer of the backbone {backbone_label(name)!r} puts no token of its own "
-            f"around a note, so that of some notes nothing may be left. {BRING}"
-        )
+    refuse_tokenizer(name, tokenizer, config)
     if tokenizer.pad_token_id != config.pad_token_id:
         raise BackboneError(
             f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
@@ -284,30 +248,6 @@ def check(name: str) -> None:
         folder.glob("model-*.safetensors")
     ):
         raise BackboneError(f"the backbone {name!r} has neither {WEIGHTS} nor {PICKLED}")
-
-
-def _refuse_architecture(name: str, config: Any) -> None:
-    """Refuse a model_type that counts positions otherwise than the architecture beside it."""
-    named = [each.lower() for each in getattr(config, "architectures", None) or ()]
-    relatives = tuple(each.replace("-", "") for each in AFTER_PADDING)
-    if not named or named[0].startswith(relatives) is (config.model_type in AFTER_PADDING):
-        return
-    raise BackboneError(
-        f"config.json of the backbone {backbone_label(name)!r} says "
-        f"model_type={config.model_type!r} and architectures={config.architectures}, which "
-        f"count positions differently. {BRING}"
-    )
-
-
-def _refuse_unknown_words(name: str, tokenizer: Any, config: Any) -> None:
-    """Refuse a tokenizer that has words which the encoder has no state for."""
-    ids = set(tokenizer.get_vocab().values()) - {tokenizer.mask_token_id}  # no note is masked
-    if max(ids, default=0) >= config.vocab_size:
-        raise BackboneError(
-            f"the tokenizer of the backbone {backbone_label(name)!r} has {len(ids):,} words, and "
-            f"its config.json says vocab_size={config.vocab_size:,}: they are not of one encoder. "
-            f"{BRING}"
-        )
 
 
 def _quietly() -> None:
