@@ -21,24 +21,33 @@ def long_line(lab: Path) -> None:
         file.truncate(200_000_000)
 
 
-def growing(lab: Path) -> Callable[[], None]:
-    """A file that somebody writes for as long as it is read; returns what ends that."""
-    path, ended = lab / "a.csv", Event()
-    path.write_bytes(csv_of(rows(40_000)))
+def busy(work: Callable[[Path], object]) -> Callable[[Path], Callable[[], None]]:
+    """A file that somebody works on for as long as it is read; making it returns what ends that."""
 
-    def write() -> None:
-        with path.open("ab", buffering=0) as file:
+    def make(lab: Path) -> Callable[[], None]:
+        path, ended = lab / "a.csv", Event()
+        path.write_bytes(csv_of(rows(40_000)))
+
+        def go_on() -> None:
             while not ended.wait(1e-4):
-                file.write(f"{SECRET},class 0\n".encode())
+                work(path)
 
-    thread = Thread(target=write)
-    thread.start()
+        thread = Thread(target=go_on)
+        thread.start()
 
-    def end() -> None:
-        ended.set()
-        thread.join()
+        def end() -> None:
+            ended.set()
+            thread.join()
 
-    return end
+        return end
+
+    return make
+
+
+def append(path: Path) -> None:
+    """One more note."""
+    with path.open("ab") as file:
+        file.write(f"{SECRET},class 0\n".encode())
 
 
 FILES: dict[str, Case] = {
@@ -48,7 +57,12 @@ FILES: dict[str, Case] = {
         ["a.csv: line 2 is longer than 16,777,216 characters"],
     ),
     "a file that grows": (
-        growing,
+        busy(append),
+        ["corpus", "check", "a.csv"],
+        ["a.csv changed while it was read; wait until whatever writes it is done"],
+    ),
+    "a file that is written anew": (
+        busy(os.utime),
         ["corpus", "check", "a.csv"],
         ["a.csv changed while it was read; wait until whatever writes it is done"],
     ),
