@@ -40,7 +40,7 @@ from .columns import (
     described,
     parameter_dtypes,
 )
-from .stored import StoredStudy, read_study
+from .stored import StoredStudy, read_study, reading
 
 MIB = 2**20
 GIGA = 10**9
@@ -76,17 +76,18 @@ def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
 
     Raises:
         StudyNotFoundError: the store has no such study.
-        StudyUnreadableError: the study's journal is broken before its last line.
+        StudyUnreadableError: the study's journal is broken, or something else has written it.
     """
     several, stored = _read(study, store)
-    rows = [
-        {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
-        for s in stored
-        for trial in s.trials
-    ]
-    parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
-    names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
-    return _framed(rows, names, COLUMNS, stored, several)
+    with reading(*(s.journal for s in stored)):
+        rows = [
+            {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
+            for s in stored
+            for trial in s.trials
+        ]
+        parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
+        names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
+        return _framed(rows, names, COLUMNS, stored, several)
 
 
 def curves(study: str | Sequence[str], *, store: str | Path | None = None) -> pd.DataFrame:
@@ -95,11 +96,15 @@ def curves(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
     Args and errors are those of `trials`.
     """
     several, stored = _read(study, store)
-    rows = [
-        {"study": s.name, **row} for s in stored for trial in s.trials for row in _curve_rows(trial)
-    ]
-    names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
-    return _framed(rows, names, CURVE_COLUMNS, stored, several)
+    with reading(*(s.journal for s in stored)):
+        rows = [
+            {"study": s.name, **row}
+            for s in stored
+            for trial in s.trials
+            for row in _curve_rows(trial)
+        ]
+        names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
+        return _framed(rows, names, CURVE_COLUMNS, stored, several)
 
 
 def _read(

@@ -5,6 +5,8 @@ torn last line, and a line that is broken anywhere else is an error that names t
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ..spaces.record import JOURNAL_NAME, MANIFEST_KEY
+from ..spaces.record import JOURNAL_NAME, MANIFEST_KEY, UNREADABLE
 
 STORE_VARIABLE = "HEADHUNT_STORE"
 DEFAULT_STORE = "headhunt-studies"
@@ -34,6 +36,7 @@ class StoredStudy:
     name: str
     manifest: dict[str, Any]  # what was asked; empty where the writer had not come to it
     trials: tuple[FrozenTrial, ...]  # by number; those that only wait to be asked are left out
+    journal: Path
 
 
 def store_folder(store: str | Path | None = None) -> Path:
@@ -57,23 +60,45 @@ def read_study(study: str, store: str | Path | None = None) -> StoredStudy:
     # A name with a separator, ".." or none would be no folder of the store; Optuna creates a
     # journal that is missing.
     is_name = Path(study).name == study and study and not study.startswith(".")
-    if not is_name or not journal.is_file():
+    if not is_name or not _is_file(journal):
         raise StudyNotFoundError(_not_found(study, store))
-    try:
+    with reading(journal):
         storage = JournalStorage(JournalFileBackend(str(journal)))
         stored = storage.get_all_studies()
         if not stored:  # the writer was killed before its first line was whole
-            return StoredStudy(study, {}, ())
+            return StoredStudy(study, {}, (), journal)
         # A folder may have been renamed, but it holds one study.
         found = next((s for s in stored if s.study_name == study), stored[0])
         trials = storage.get_all_trials(found._study_id, deepcopy=False)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise StudyUnreadableError(
-            f"the journal {journal} cannot be read: a line before its last one is broken, or it is "
-            f"no Optuna journal ({type(error).__name__}); restore the file from a copy"
-        ) from error
+        manifest = dict(found.user_attrs.get(MANIFEST_KEY) or {})
     asked = (trial for trial in trials if trial.state is not TrialState.WAITING)
-    return StoredStudy(study, found.user_attrs.get(MANIFEST_KEY) or {}, tuple(asked))
+    return StoredStudy(study, manifest, tuple(asked), journal)
+
+
+@contextmanager
+def reading(*journals: Path) -> Iterator[None]:
+    """What comes of a broken journal, or of one that something else has written, as one error.
+
+    Raises:
+        StudyUnreadableError: in the place of it.
+    """
+    try:
+        yield
+    except StudyUnreadableError:
+        raise
+    except UNREADABLE as error:
+        named = " or ".join(map(str, journals))
+        raise StudyUnreadableError(
+            f"the journal {named} cannot be read: a line before its last one is broken, or it is "
+            f"no journal of a search ({type(error).__name__}); restore the file from a copy"
+        ) from error
+
+
+def _is_file(journal: Path) -> bool:
+    try:
+        return journal.is_file()
+    except OSError:  # the name is too long for a folder
+        return False
 
 
 def _not_found(study: str, store: str | Path | None) -> str:

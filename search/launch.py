@@ -4,31 +4,35 @@ All that is wrong is said at once, before the first trial. What a study was made
 manifest; `--resume` takes it from there, and refuses what differs from it.
 """
 
-import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
+from ..spaces.record import UNREADABLE
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
-from ..trainables.notes.cache import cache_dir
+from ..trainables.notes.cache import cache_path
 from ..trainables.notes.corpus import Columns, Corpus, CorpusError, Part, read_corpus
 from ..trainables.notes.features import fastest_precision
 from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
 from .plan import Budget
-from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
-from .settings import Request, Settings
+from .sampling import LEARNS_WHAT_FITS, SpaceError
+from .settings import MOST, Request, Settings, budget_problems, most_problems, told
+from .space_checks import check_sampler
 from .space_files import load_space
 from .study import OBJECTIVES, Study, StudyError, refuse_taken
 
+ADDRESS = re.compile(r"(ray://)?[^\s/]+:(?P<port>\d{1,5})")
+LEAST_TOKENS = 8  # of a note
 DEFAULT_TRIALS = 40  # where no budget is named
 
 
@@ -92,7 +96,7 @@ def prepare(request: Request) -> Prepared:
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
     identities = _backbones(request, settings, problems)
-    space = _try(problems, SpaceError, lambda: load_space(settings))
+    space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,
         SpaceError,
@@ -158,7 +162,22 @@ def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | 
         return None
     manifest = study.manifest
     study.close()
+    if not _is_whole(manifest):
+        problems.append(
+            f"the study {request.study!r} lacks what a search records, or has it in another form: "
+            "its journal is broken, or of another version"
+        )
+        return None
     return manifest
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether it says all that a search goes on with."""
+    try:
+        _ = Settings(**manifest["settings"]), Budget(**manifest["budget"])
+    except UNREADABLE:
+        return False
+    return manifest.keys() >= {"precision", "corpus", "backbones", "space_file", "card"}
 
 
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
@@ -205,7 +224,7 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
     for name in settings.backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_dir(request.store)).identity
+            identities[name] = load_backbone(name, cache_path(request.store)).identity
         except BackboneError as error:
             problems.append(str(error))
         except Exception as error:
@@ -219,6 +238,15 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
             else:
                 raise
     return identities
+
+
+def _within_range(settings: Settings) -> Settings:
+    """With sizes that a space can be tried with: those out of range are told of by themselves."""
+    return replace(
+        settings,
+        batch_limit=min(max(1, settings.batch_limit), MOST["batch_limit"]),
+        max_tokens=min(max(LEAST_TOKENS, settings.max_tokens), MOST["max_tokens"]),
+    )
 
 
 def _precision(settings: Settings) -> str:
@@ -278,27 +306,38 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
     """Numbers out of range, each with its option."""
     unknown = [o for o in settings.objective if o not in OBJECTIVES]
     rules = (
-        (settings.max_epochs >= 1, f"--max-epochs must be at least 1; got {settings.max_epochs}"),
-        (settings.patience >= 0, f"--patience must not be negative; got {settings.patience}"),
-        (settings.max_tokens >= 8, f"--max-tokens must be at least 8; got {settings.max_tokens}"),
+        (
+            settings.max_epochs >= 1,
+            f"--max-epochs must be at least 1; got {told(settings.max_epochs)}",
+        ),
+        (settings.patience >= 0, f"--patience must not be negative; got {told(settings.patience)}"),
+        (
+            settings.max_tokens >= LEAST_TOKENS,
+            f"--max-tokens must be at least {LEAST_TOKENS}; got {told(settings.max_tokens)}",
+        ),
         (
             settings.batch_limit >= 1,
-            f"--batch-limit must be at least 1; got {settings.batch_limit}",
+            f"--batch-limit must be at least 1; got {told(settings.batch_limit)}",
         ),
         (
             settings.min_document_frequency >= 1,
-            f"--min-document-frequency must be at least 1; got {settings.min_document_frequency}",
+            "--min-document-frequency must be at least 1; got "
+            f"{told(settings.min_document_frequency)}",
         ),
-        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {settings.seed}"),
+        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {told(settings.seed)}"),
         (
             settings.precision in ("auto", "fp32", "bf16"),
             f"--precision is auto, fp32 or bf16; got {settings.precision!r}",
         ),
         (
             request.slots is None or request.slots >= 1,
-            f"--slots must be 1 or more; got {request.slots}",
+            f"--slots must be 1 or more; got {told(request.slots)}",
         ),
-        (request.together >= 1, f"--together must be 1 or more; got {request.together}"),
+        (request.together >= 1, f"--together must be 1 or more; got {told(request.together)}"),
+        (
+            not request.address or _is_address(request.address),
+            f"--address is auto or HOST:PORT of a running Ray cluster; got {request.address!r}",
+        ),
         (
             not request.mps or bool(request.address) or mps_runs(),
             f"--mps: no MPS control daemon has its pipe in {mps_folder()}: start "
@@ -315,7 +354,13 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
             "nothing",
         ),
     )
-    return [message for holds, message in rules if not holds]
+    numbers = {**asdict(settings), "slots": request.slots, "together": request.together}
+    return [message for holds, message in rules if not holds] + most_problems(numbers, MOST)
+
+
+def _is_address(address: str) -> bool:
+    told_port = ADDRESS.fullmatch(address)
+    return address == "auto" or (told_port is not None and int(told_port["port"]) < 2**16)
 
 
 def _budget(
@@ -327,10 +372,7 @@ def _budget(
     """The budget that was named, or the study's, or the default."""
     usual = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
     budget = request.budget.or_else(usual)
-    for name, value in asdict(budget).items():
-        if value is not None and not 0 < value < math.inf:
-            option = f"--{name.replace('_', '-')}"
-            problems.append(f"{option} must be a positive number; got {value}")
+    problems += budget_problems(budget)
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
     if budget.gpu_hours is not None and not request.address and not torch.cuda.is_available():

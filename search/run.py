@@ -32,8 +32,9 @@ from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
 from .rungs import study_rungs
-from .sampling import Proposer, drawn_modes
+from .sampling import Proposer
 from .side_by_side import Encoded, about
+from .space_checks import drawn_modes
 from .telling import telling_by_type
 
 LARGE_STATES = {Mode.LAST_K, Mode.FULL}  # hundreds of megabytes an epoch

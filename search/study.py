@@ -129,7 +129,7 @@ class Study:
         """Open an existing study to continue it.
 
         Raises:
-            StudyError: there is no such study, or another process holds it.
+            StudyError: there is no such study, its journal is broken, or another process holds it.
         """
         folder = _folder(store, name)
         if not exists(store, name):
@@ -142,13 +142,11 @@ class Study:
             for stored in study._storage.get_all_trials(study._id, deepcopy=False):
                 study._remember(read_trial(stored))
             study.manifest["objective"]  # which every later line needs
-        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-            # Optuna's reader meets a broken line with any of them.
+        except record.UNREADABLE as error:
             lock.release()
             raise StudyError(
-                f"the journal {folder / record.JOURNAL_NAME} cannot be read: a line of it is "
-                f"broken, or it is no journal of a study ({type(error).__name__}); restore the "
-                "file from a copy"
+                f"the journal {folder / record.JOURNAL_NAME} cannot be read: it is broken, or not "
+                f"of this study ({type(error).__name__}); restore the file from a copy"
             ) from error
         return study
 
@@ -356,11 +354,17 @@ def _is_study(folder: Path) -> bool:
 
 
 def _folder(store: Path, name: str) -> Path:
-    bad = not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n")
-    if bad or len(name.encode(errors="replace")) > LONGEST_NAME:
+    bad = not name.isprintable() or name != name.strip() or any(c in name for c in "/\\")
+    if (
+        bad
+        or not name
+        or name.startswith((".", "-"))
+        or len(name.encode(errors="replace")) > LONGEST_NAME
+    ):
         raise StudyError(
-            "a study's name becomes a folder: no slashes, not beginning with '.' or '-', and at "
-            f"most {LONGEST_NAME} bytes; got {name!r}"
+            "a study's name becomes a folder: no slashes, nothing that cannot be printed, no white "
+            "space around it, not beginning with '.' or '-', and at most "
+            f"{LONGEST_NAME} bytes; got {name!r}"
         )
     return store / name
 

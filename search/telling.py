@@ -44,7 +44,7 @@ def telling_by_type(what: str) -> Iterator[None]:
         raise in_our_words(what, error) from None
 
 
-def of_a_space(error: Exception) -> str:
+def of_a_space(error: BaseException) -> str:
     """What a space's code failed with: our own words about configs, else type and line alone."""
     frames = traceback.extract_tb(error.__traceback__)
     if frames and frames[-1].filename.startswith(OUR_SPACES):
@@ -52,11 +52,15 @@ def of_a_space(error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{Path(error.filename).name}:{error.lineno}"
     else:
-        theirs = [f for f in frames if not _is_ours(f.filename) and LIBRARIES not in f.filename]
+        theirs = [f for f in frames if _is_theirs(f.filename)]
         last = theirs[-1] if theirs else frames[-1]
         place = f"{Path(last.filename).name}:{last.lineno}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"no module named {error.name!r} at {place}"
     return f"{type(error).__name__} at {place} (what it says is not shown: it could quote a note)"
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(OUR_CODE)
+def _is_theirs(filename: str) -> bool:
+    """Whether it is the user's: compiled libraries name files that are not there."""
+    inside = filename.startswith(OUR_CODE) or LIBRARIES in filename
+    return not inside and Path(filename).is_file()

@@ -74,7 +74,7 @@ class HeadhuntTrainable(Trainable):
         """
         corpus: Corpus = shared["corpus"]
         materials: Materials = shared["materials"]
-        courier: Callable[[Materials], Materials] | None = shared["courier"]
+        courier: Callable[[Materials], Materials] | None = shared.get("courier")
         self._problem = ""
         try:
             materials = courier(materials) if courier else materials

@@ -1,11 +1,14 @@
 """`headhunt studies`: what a store holds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._running import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer()
 
@@ -20,8 +23,9 @@ def studies(
     from rich.table import Table
 
     from ...analysis import StudyUnreadableError, trials
-    from ...analysis.stored import study_names
+    from ...analysis.stored import reading, study_names
     from ...analysis.tables import console
+    from ...spaces.record import JOURNAL_NAME
 
     names = study_names(store)
     if not names:
@@ -34,23 +38,27 @@ def studies(
     table.add_column("best F1", justify="right")
     for name in names:
         try:
-            frame = trials(name, store=store)
+            with reading(store / name / JOURNAL_NAME):
+                cells = _cells(trials(name, store=store))
         except StudyUnreadableError as error:
             typer.echo(f"error: {error}", err=True)
             continue
-        manifest = frame.attrs["manifest"]
-        if not manifest:  # killed while it was made: no study
-            continue
-        counts = frame["state"].value_counts()
-        best = frame.loc[frame["state"] == "complete", "f1"].max()
-        table.add_row(
-            name,
-            str(manifest["corpus"]["notes"]),
-            manifest["space"],
-            *(
-                str(counts.get(state, 0))
-                for state in ("complete", "pruned", "infeasible", "failed", "running")
-            ),
-            f"{best:.4f}" if best == best else "",
-        )
+        if cells:
+            table.add_row(name, *cells)
     console().print(table)
+
+
+def _cells(frame: "pd.DataFrame") -> list[str]:
+    """The row of the study whose trials these are; none where it was killed while it was made."""
+    manifest = frame.attrs["manifest"]
+    if not manifest:
+        return []
+    counts = frame["state"].value_counts()
+    best = frame.loc[frame["state"] == "complete", "f1"].max()
+    states = ("complete", "pruned", "infeasible", "failed", "running")
+    return [
+        str(manifest["corpus"]["notes"]),
+        manifest["space"],
+        *(str(counts.get(state, 0)) for state in states),
+        f"{best:.4f}" if best == best else "",
+    ]

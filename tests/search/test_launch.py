@@ -1,5 +1,7 @@
 import itertools
 import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,10 +325,22 @@ def test_a_resume_refuses_other_notes(made, request_of, notes):
     made()
     write_notes(notes, 61)
 
-    assert problems(request_of(resume=True)) == (
-        "the notes, their split or their labels changed since the study 'lab' was made: give it "
-        "what it was made with, or start another study",
+    (found,) = problems(request_of(resume=True))
+
+    assert re.fullmatch(
+        r"the notes, their split or their labels changed since the study 'lab' was made "
+        r"\(42 \+ 9 \+ 9 notes in 2 classes, \w{8} then, 43 \+ 9 \+ 9 notes in 2 classes, \w{8} "
+        r"now\): give it what it was made with, or start another study",
+        found,
     )
+
+
+def test_a_manifest_says_which_commit_made_the_study(made):
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert made().study.manifest["commit"].removesuffix("+") == head
 
 
 def test_a_resume_refuses_another_space_file(made, request_of, mine):
@@ -346,6 +360,7 @@ def test_a_resume_refuses_a_backbone_whose_files_changed(made, request_of, tmp_p
     (found,) = problems(request_of(resume=True))
 
     assert found.startswith("the files of a backbone changed since")
+    assert "made (encoder): give it" in found
 
 
 def test_a_resume_takes_a_card_whose_numbers_are_only_better_explained(
@@ -370,7 +385,7 @@ def test_a_resume_refuses_a_card_file_that_changed(made, request_of, tmp_path):
 
     (found,) = problems(request_of(resume=True))
 
-    assert found.startswith("the card changed since")
+    assert "made (memory_bytes 1000000000 then, 2000000000 now): give it" in found
 
 
 def test_a_resume_of_a_missing_study_says_that_alone(request_of):

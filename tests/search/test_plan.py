@@ -590,7 +590,9 @@ def test_what_fails_while_drawing_ahead_is_raised_where_the_trial_is_asked_for(l
 
     plan = lab.plans(Space("mine", suggest, controls=()), trials=9, footprint=needs)
 
-    with pytest.raises((SpaceError, OverflowError), match=r"ValueError at test_plan.py|too large to trace"):
+    with pytest.raises(
+        (SpaceError, OverflowError), match=r"ValueError at test_plan.py|too large to trace"
+    ):
         play(plan, curve)
     assert State.FAILED not in lab.states
 

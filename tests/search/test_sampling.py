@@ -16,10 +16,8 @@ from headhunt.search.sampling import (
     SAMPLERS,
     Proposer,
     SpaceError,
-    check_sampler,
-    check_space,
-    is_conditional,
 )
+from headhunt.search.space_checks import check_sampler, check_space, is_conditional
 from headhunt.search.study import Trial
 from headhunt.spaces.catalogue import CONTROLS, SPACES, Space, SpaceOptions
 from headhunt.spaces.configs import HeadConfig, config_hash

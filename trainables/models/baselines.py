@@ -100,6 +100,7 @@ def fit_baseline(
     with warnings.catch_warnings():
         # A fit that ends at its last iteration is a result: its score says what it is worth.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few notes a class
         classifier.fit(features, labels)
     return FittedBaseline(vectorizer, classifier, class_count)
 

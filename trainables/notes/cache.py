@@ -30,7 +30,12 @@ def cache_dir(store: Path) -> Path:
     Raises:
         OSError: it is a symbolic link, or cannot be made.
     """
-    return own_folder(store / CACHE_FOLDER)
+    return own_folder(cache_path(store))
+
+
+def cache_path(store: Path) -> Path:
+    """Where the folder of confidential files is, or will be."""
+    return store / CACHE_FOLDER
 
 
 def cache_key(**parts: KeyPart) -> str:
@@ -67,6 +72,7 @@ def make_once(
     folder = cache / name
     if _is_made(folder, is_sound):
         return folder, False
+    own_folder(cache)
     with FileLock(_lock_of(cache, name), mode=OWN_FILE):
         if _is_made(folder, is_sound):
             return folder, False

@@ -14,6 +14,7 @@ import numpy as np
 
 from .checks import (
     Notes,
+    alike_problems,
     class_problems,
     conflicting_notes,
     made_split_findings,
@@ -94,7 +95,7 @@ def read_corpus(
     if conflicting == "drop":
         notes = without_conflicts(notes, findings)
     groups = note_groups(notes.texts, notes.patients)
-    problems += class_problems(notes, groups) + part_problems(notes)
+    problems += alike_problems(notes) + class_problems(notes, groups) + part_problems(notes)
     if problems:
         raise CorpusError(problems)
 

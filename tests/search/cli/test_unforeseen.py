@@ -27,7 +27,9 @@ def test_an_error_that_nobody_foresaw_is_told_by_type_and_place(monkeypatch, cap
     assert ended.value.code == 1
     assert said.out == ""
     (line,) = said.err.splitlines()
-    assert re.match(r"error: headhunt failed: KeyError at __init__\.py:\d+; what it says", line)
+    assert re.match(
+        r"error: headhunt failed: KeyError at __init__\.py:\d+, \S+:\d+; what it says", line
+    )
 
 
 def test_what_a_command_refuses_still_ends_with_its_own_status(monkeypatch, capsys, tmp_path):
