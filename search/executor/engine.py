@@ -82,9 +82,7 @@ def engine(
             "object_store_memory": max(256 * 1024**2, 4 * shared_bytes),
         }
     try:
-        require_token(joins=bool(address), allow_open=allow_open)
-        # Ray has read its environment already, and its types know nothing of this.
-        getattr(ray._raylet, "Config").initialize("")  # noqa: B009
+        authenticate(joins=bool(address), allow_open=allow_open)
         if address:
             _knock(address)
         ray.init(**options)
@@ -97,6 +95,16 @@ def engine(
         yield
     finally:
         ray.shutdown()
+
+
+def authenticate(*, joins: bool, allow_open: bool = False) -> None:
+    """`require_token`, and have the Ray of this process read its environment again.
+
+    Raises:
+        AccessError: authentication is switched off, or there is no token.
+    """
+    require_token(joins=joins, allow_open=allow_open)
+    getattr(ray._raylet, "Config").initialize("")  # noqa: B009  (its types leave it out)
 
 
 def _refuse_open() -> None:

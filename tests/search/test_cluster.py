@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +14,7 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from headhunt.search import run
-from headhunt.search.executor.access import require_token
-from headhunt.search.executor.engine import engine
+from headhunt.search.executor.engine import authenticate, engine
 from headhunt.search.executor.nodes import Nodes
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
@@ -99,7 +99,8 @@ class Seen:
         alive = {
             name: actor["Address"]["NodeID"]
             for name, actor in actors().items()
-            if actor["State"] == "ALIVE" and "Lookout" not in actor["ActorClassName"]
+            if actor["State"] == "ALIVE"
+            and not re.search("Lookout|Keeper", actor["ActorClassName"])
         }
         self.workers |= alive.keys()
         for node, count in Counter(alive.values()).items():
@@ -111,7 +112,7 @@ def cluster_of(*cpus: int, gpus: int):
     """A cluster with a head that runs nothing, and a node for each of `cpus`."""
     # Workers have the environment of the process that starts their node.
     os.environ[PLAYED_GPUS] = "1"
-    require_token(joins=False, allow_open=False)
+    authenticate(joins=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
     try:
         for count in cpus:

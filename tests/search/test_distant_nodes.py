@@ -17,8 +17,8 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from headhunt.search.executor.access import require_token
 from headhunt.search.executor.courier import NODE_FOLDER
+from headhunt.search.executor.engine import authenticate
 from headhunt.search.study import Study, Trial
 from headhunt.spaces.record import State
 from headhunt.trainables.training.states import Kind, StateFolder
@@ -140,7 +140,7 @@ def lab(tmp_path) -> Iterator[Lab]:
     write_notes(folder / "notes.csv", 160)
     (folder / "mine.py").write_text(SPACE)
     make_backbone(tmp_path / "encoder")
-    require_token(joins=False, allow_open=False)
+    authenticate(joins=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
     lab = Lab(folder, cluster)
     try:
