@@ -216,8 +216,9 @@ def test_a_node_that_is_lost_is_done_without_and_its_trials_are_repeated(search,
 
         def on_tick(plan):
             trials = plan.study.trials
-            if not lost and len(trials) > 6 and len(seen.most) == 2:
-                lost.extend(t.number for t in trials if t.state is State.RUNNING)
+            running = [t.number for t in trials if t.state is State.RUNNING]
+            if not lost and len(trials) > 6 and len(seen.most) == len(running) == 2:
+                lost.extend(running)
                 cluster.remove_node(extra, allow_graceful=False)
             repeated = lost and all(trials[number].outcome for number in lost)
             if (repeated and len(seen.layouts) == 2) or time.monotonic() - began > 85:
