@@ -20,7 +20,7 @@ from .toys import learned, write_notes
 
 MARK = "HEADHUNT_KILLS"  # in the environment of what the searches start
 TRIALS, EPOCHS, ROUNDS = 16, 6, 20
-GONE_SECONDS, AGENT_SECONDS, RUN_SECONDS = 60, 240, 240
+GONE_SECONDS, RUN_SECONDS = 60, 240
 SPACE = """
 from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
 from headhunt.spaces.heads import AdapterHead
@@ -262,5 +262,3 @@ def test_a_search_that_is_killed_twenty_times_ends_as_one_that_never_was(lab):
     states = lab.store("lab") / "lab" / "trials"
     assert not list(states.rglob("checkpoint-*"))
     assert not list(states.rglob(".*"))
-    _, alive = psutil.wait_procs(lab.left(), timeout=AGENT_SECONDS)
-    assert alive == []
