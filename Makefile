@@ -30,7 +30,7 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 	@$(BIN)/lint-imports
 
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
-	@$(BIN)/python -m pytest -m proof
+	@$(BIN)/python -m pytest -m proof -n 2 --dist loadfile
 
 bench: $(STAMP)  ## benchmarks, half an hour; their figures stand in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
