@@ -99,8 +99,10 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         OSError: a disk is full, or cannot be written or read.
     """
     study, request = prepared.study, prepared.request
-    sign = Sign.put_up(study.folder)
+    sign: Sign | None = None
     try:
+        if request.address or is_on_network(study.folder):  # else all is on this machine's disks
+            sign = Sign.put_up(study.folder)
         machine = look_around()
         # Ray comes up first, so that trials begin as soon as the features exist.
         with engine(
@@ -130,7 +132,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     nodes=nodes,
                     limit=request.slots,
                     together=request.together,
-                    courier=_courier(prepared, shared, sign),
+                    courier=_courier(prepared, shared, sign) if sign else None,
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
                         on_tick=show.on_tick,
@@ -146,14 +148,13 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     clear_nodes(study_key(study.folder), distant)
         return plan
     finally:
-        sign.take_down()
+        if sign:
+            sign.take_down()
         study.close()
 
 
-def _courier(prepared: Prepared, shared: Shared, sign: Sign) -> Courier | None:
-    """What brings the materials to the nodes; None where they are there already."""
-    if not (prepared.request.address or is_on_network(sign.path)):
-        return None
+def _courier(prepared: Prepared, shared: Shared, sign: Sign) -> Courier:
+    """What brings the materials to the nodes."""
     return Courier(
         sign=sign,
         study=study_key(prepared.study.folder),

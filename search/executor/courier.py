@@ -21,12 +21,14 @@ from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...trainables.assignment import Materials
+from ...trainables.files import OWN_FOLDER, own_file, refuse_link
 from ...trainables.notes.cache import DONE, cache_dir, make_once, read_meta
-from ...trainables.training.states import Kind, Saved, StateStore
+from ...trainables.training.states import Kind, Saved, StateStore, on_host
 
 NODE_FOLDER = (
     "HEADHUNT_NODE_FOLDER"  # where a node keeps its copies; its temporary folder, if unset
 )
+SIGN_NAME = ".seen"
 PIECE_BYTES = 64 * 2**20
 CALLS_AT_ONCE = 8  # of the keeper
 CLEARING_SECONDS = 20.0
@@ -45,15 +47,14 @@ class Sign:
 
     @classmethod
     def put_up(cls, folder: Path) -> "Sign":
-        """Write one.
+        """Write one, in the place of what a search that was killed has left.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        word = token_hex(16)
-        path = folder.resolve() / f".seen-{word}"
-        path.write_text(word)
-        return cls(path, word)
+        sign = cls(folder.resolve() / SIGN_NAME, token_hex(16))
+        own_file(sign.path).write_text(sign.word)
+        return sign
 
     def take_down(self) -> None:
         """It is no longer needed."""
@@ -113,8 +114,7 @@ class DistantStates:
 
     def put(self, trial: int, kind: Kind, saved: Saved) -> None:
         """See `StateStore`."""
-        here = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
-        _ask(self.keeper.put, trial, kind, replace(saved, tensors=here))
+        _ask(self.keeper.put, trial, kind, replace(saved, tensors=on_host(saved)))
 
     def find(self, trial: int, kind: Kind) -> Iterator[Saved]:
         """See `StateStore`."""
@@ -194,8 +194,9 @@ def node_folder(study: str) -> Path:
         OSError: it cannot be made, or another user has made it.
     """
     place = Path(os.environ.get(NODE_FOLDER) or tempfile.gettempdir()) / f"headhunt-{os.getuid()}"
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if place.is_symlink() or place.stat().st_uid != os.getuid():
+    refuse_link(place)
+    place.mkdir(parents=True, exist_ok=True, mode=OWN_FOLDER)
+    if place.stat().st_uid != os.getuid():
         raise PermissionError(1, "it is another user's", str(place))
     return cache_dir(place / study)
 

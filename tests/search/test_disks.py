@@ -15,22 +15,9 @@ from headhunt.search.study import Study, exists
 from headhunt.spaces.record import State
 
 from ..trainables.backbone_dirs import make_backbone
-from .toys import learned, write_notes
+from .toys import MIXED_SPACE, learned, write_notes
 
 TRIALS, EPOCHS = 8, 3
-SPACE = """
-from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
-from headhunt.spaces.heads import AdapterHead
-
-
-def mixed(trial, options):
-    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
-    tuned = Optimisation(learning_rate=rate)
-    if trial.number % 2:
-        return ScratchConfig(vocabulary=300, optimisation=tuned)
-    return HeadConfig(backbone=options.backbones[0], head=AdapterHead(bottleneck=32),
-        optimisation=tuned)
-"""
 
 
 class Disk:
@@ -76,7 +63,7 @@ def disk(tmp_path) -> Iterator[Disk]:
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     write_notes(folder / "notes.csv", 160)
-    (folder / "mine.py").write_text(SPACE)
+    (folder / "mine.py").write_text(MIXED_SPACE)
     make_backbone(folder / "encoder")
     return folder
 

@@ -24,23 +24,13 @@ from headhunt.spaces.record import State
 from headhunt.trainables.training.states import Kind, StateFolder
 
 from ..trainables.backbone_dirs import make_backbone
-from .toys import learned, write_notes
+from .toys import MIXED_SPACE, learned, write_notes
 
 EPOCHS = 6
 START_SECONDS, SEARCH_SECONDS = 60, 280
-SPACE = """
-from headhunt.spaces.configs import HeadConfig, Mode, Optimisation, ScratchConfig
-from headhunt.spaces.heads import AdapterHead, LinearHead
-
-
-def mixed(trial, options):
-    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
-    tuned = Optimisation(learning_rate=rate)
-    if trial.number % 2:
-        return ScratchConfig(vocabulary=300, optimisation=tuned)
-    return HeadConfig(backbone=options.backbones[0], head=AdapterHead(bottleneck=4),
-        optimisation=tuned)
-
+SPACE = (
+    MIXED_SPACE
+    + """
 
 def tuned(trial, options):
     rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
@@ -48,6 +38,7 @@ def tuned(trial, options):
         optimisation=Optimisation(learning_rate=rate))
 
 """
+)
 
 
 @dataclass

@@ -14,6 +14,20 @@ from headhunt.spaces.record import EpochReport, Footprint, Outcome, Role, State
 
 MIB = 2**20
 MANIFEST = {"objective": ["f1"], "study": "lab"}
+# A file of a user's own space: heads and small Transformers in turn.
+MIXED_SPACE = """
+from headhunt.spaces.configs import HeadConfig, Mode, Optimisation, ScratchConfig
+from headhunt.spaces.heads import AdapterHead, LinearHead
+
+
+def mixed(trial, options):
+    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+    tuned = Optimisation(learning_rate=rate)
+    if trial.number % 2:
+        return ScratchConfig(vocabulary=300, optimisation=tuned)
+    return HeadConfig(backbone=options.backbones[0], head=AdapterHead(bottleneck=32),
+        optimisation=tuned)
+"""
 
 
 def epoch_report(epoch: int, f1: float, wall_seconds: float = 60.0) -> EpochReport:

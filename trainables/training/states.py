@@ -192,9 +192,9 @@ def write_saved(path: Path, saved: Saved) -> None:
         OSError: it cannot be written.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    stored = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
+    stored = on_host(saved)
     try:
-        save_file(stored, own_file(aside), {**saved.metadata, CHECKSUM: _checksum(stored)})
+        save_file(stored, own_file(aside), _with_checksum(saved, stored))
         aside.replace(path)
     except SafetensorError as error:
         if system := _SYSTEM_ERROR.search(str(error)):
@@ -207,8 +207,8 @@ def write_saved(path: Path, saved: Saved) -> None:
 
 def to_bytes(saved: Saved) -> bytes:
     """A file's contents."""
-    stored = {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
-    return save(stored, {**saved.metadata, CHECKSUM: _checksum(stored)})
+    stored = on_host(saved)
+    return save(stored, _with_checksum(saved, stored))
 
 
 def from_bytes(contents: bytes, epoch: int) -> Saved | None:
@@ -219,9 +219,7 @@ def from_bytes(contents: bytes, epoch: int) -> Saved | None:
         metadata = json.loads(contents[8 : 8 + size]).get("__metadata__", {})
     except (SafetensorError, ValueError):
         return None
-    if metadata.pop(CHECKSUM, "") != _checksum(tensors):
-        return None
-    return Saved(epoch, tensors, metadata)
+    return _whole(epoch, tensors, metadata)
 
 
 def read_saved(path: Path) -> Saved | None:
@@ -233,9 +231,23 @@ def read_saved(path: Path) -> Saved | None:
             tensors = {name: stored.get_tensor(name) for name in names}
     except (FileNotFoundError, SafetensorError):
         return None
+    return _whole(epoch_of(path.name), tensors, metadata)
+
+
+def on_host(saved: Saved) -> dict[str, Tensor]:
+    """Its tensors as a file holds them: in the host's memory, contiguous, on no graph."""
+    return {name: t.detach().cpu().contiguous() for name, t in saved.tensors.items()}
+
+
+def _with_checksum(saved: Saved, stored: Mapping[str, Tensor]) -> dict[str, str]:
+    return {**saved.metadata, CHECKSUM: _checksum(stored)}
+
+
+def _whole(epoch: int, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Saved | None:
+    """What was read, if it is what its checksum says."""
     if metadata.pop(CHECKSUM, "") != _checksum(tensors):
         return None
-    return Saved(epoch_of(path.name), tensors, metadata)
+    return Saved(epoch, tensors, metadata)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
