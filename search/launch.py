@@ -8,12 +8,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
+from ..stores import Store, StoreError, store_at
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
@@ -26,7 +28,7 @@ from .plan import Budget
 from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
 from .settings import Request, Settings
 from .space_files import load_space
-from .study import OBJECTIVES, Study, StudyError, refuse_taken
+from .study import OBJECTIVES, Study
 
 DEFAULT_TRIALS = 40  # where no budget is named
 
@@ -51,6 +53,7 @@ class Prepared:
     budget: Budget
     precision: str  # of the encoding: bf16 or fp32
     study: Study
+    work: Path  # folder of what stays on this machine
 
     @property
     def warnings(self) -> list[str]:
@@ -75,14 +78,37 @@ def prepare(request: Request) -> Prepared:
     Raises:
         LaunchError: with all problems.
     """
+    try:
+        store = store_at(request.store)
+    except StoreError as error:
+        raise LaunchError([str(error)]) from error
     problems: list[str] = []
-    stored = _stored_manifest(request, problems)
-    if request.resume and stored is None:  # what was asked then is not known
+    continued = _continued(request, store, problems)
+    if request.resume and continued is None:  # what was asked then is not known
         raise LaunchError(problems)
+    try:
+        return _prepared(request, store, continued, problems)
+    except BaseException:
+        if continued:
+            continued.close()
+        raise
+
+
+def _continued(request: Request, store: Store, problems: list[str]) -> Study | None:
+    """The study that goes on; None for a new one, whose name must be free."""
+    if request.resume:
+        return _try(problems, StoreError, lambda: Study.open(store, request.study))
+    return _try(problems, StoreError, lambda: store.refuse_taken(request.study))
+
+
+def _prepared(
+    request: Request, store: Store, continued: Study | None, problems: list[str]
+) -> Prepared:
+    stored = continued.manifest if continued else None
     settings = _settings(request, stored, problems)
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = _backbones(request, settings, problems)
+    identities = _backbones(store, settings, problems)
     space = _try(problems, SpaceError, lambda: load_space(settings))
     _try(
         problems,
@@ -102,16 +128,12 @@ def prepare(request: Request) -> Prepared:
     if problems:
         raise LaunchError(problems)
     try:
-        study = (
-            Study.open(request.store, request.study)
-            if request.resume
-            else Study.create(request.store, request.study, manifest)
-        )
-    except StudyError as error:
+        study = continued or Study.create(store, request.study, manifest)
+        if continued:
+            study.set_budget(budget)
+    except StoreError as error:
         raise LaunchError([str(error)]) from error
-    if request.resume:
-        study.set_budget(budget)
-    return Prepared(request, settings, corpus, space, card, budget, precision, study)
+    return Prepared(request, settings, corpus, space, card, budget, precision, study, store.work)
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -121,18 +143,6 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
     except expected as error:
         problems.append(str(error))
         return None
-
-
-def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | None:
-    if not request.resume:
-        _try(problems, StudyError, lambda: refuse_taken(request.store, request.study))
-        return None
-    study = _try(problems, StudyError, lambda: Study.open(request.store, request.study))
-    if study is None:
-        return None
-    manifest = study.manifest
-    study.close()
-    return manifest
 
 
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
@@ -172,13 +182,13 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
         return None
 
 
-def _backbones(request: Request, settings: Settings, problems: list[str]) -> dict[str, str]:
+def _backbones(store: Store, settings: Settings, problems: list[str]) -> dict[str, str]:
     """Load each backbone once: a torn or missing weight must show before the study is made."""
     identities = {}
     for name in settings.backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_dir(request.store)).identity
+            identities[name] = load_backbone(name, cache_dir(store.work)).identity
         except BackboneError as error:
             problems.append(str(error))
         except Exception as error:
@@ -188,7 +198,7 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
                     f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
                 )
             elif isinstance(error, OSError):
-                problems.append(f"the store {request.store} cannot be written: {error}")
+                problems.append(f"the folder {store.work} cannot be written: {error}")
             else:
                 raise
     return identities

@@ -12,6 +12,7 @@ import torch
 
 from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
 from ..spaces.record import Footprint, Outcome, State
+from ..stores import secrets_hidden
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cap import TooLargeError
 from ..trainables.card.cards import Card
@@ -89,16 +90,21 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
         LayoutError: the nodes cannot run what was asked for.
+        StoreError: the store is gone, or another process has taken up the study.
     """
     study, request = prepared.study, prepared.request
     try:
+        study.on_outage(show.on_warning)
         machine = look_around()
         # Ray comes up first, so that trials begin as soon as the features exist.
-        with engine(
-            cpus=machine.cpus,
-            gpus=machine.gpus,
-            address=request.address,
-            shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
+        with (
+            secrets_hidden(),
+            engine(
+                cpus=machine.cpus,
+                gpus=machine.gpus,
+                address=request.address,
+                shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
+            ),
         ):
             elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
             nodes = Nodes()
@@ -187,7 +193,7 @@ def _plan(
 def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
-    confidential, modes = cache_dir(prepared.request.store), prepared.space.modes
+    confidential, modes = cache_dir(prepared.work), prepared.space.modes
     lengths = {n: token_lengths(corpus, n, settings.max_tokens) for n in settings.backbones}
     footprinter = _footprinter(prepared, card, lengths) if card else None
     tokens = {}
@@ -226,7 +232,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
 def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -> Footprinter:
     """What the card would need for a config on this corpus."""
     settings, corpus = prepared.settings, prepared.corpus
-    confidential = cache_dir(prepared.request.store)
+    confidential = cache_dir(prepared.work)
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 
     @cache
@@ -269,7 +275,7 @@ def _features(
 
     work = Work(
         prepared.corpus,
-        cache_dir(prepared.request.store),
+        cache_dir(prepared.work),
         max_tokens=prepared.settings.max_tokens,
         precision=prepared.precision,
         limit_bytes=card.limit_bytes if card else None,

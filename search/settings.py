@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..stores import Place
 from .plan import Budget
 
 
@@ -38,7 +39,7 @@ class Request:
 
     notes: Path
     study: str
-    store: Path
+    store: Place
     resume: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
     budget: Budget = field(default_factory=Budget)

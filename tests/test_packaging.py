@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-FOLDERS = ("spaces", "trainables", "search", "analysis")
+FOLDERS = ("spaces", "stores", "trainables", "search", "analysis")
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", *FOLDERS)
 
 

@@ -1,11 +1,10 @@
 """`headhunt status`: how far a study is, and whether somebody searches it now."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._running import BAD_INPUT, DEFAULT_STORE
+from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
 
 app = typer.Typer()
 
@@ -13,28 +12,21 @@ app = typer.Typer()
 @app.command()
 def status(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show how far STUDY is: trials by state, the best so far, what was spent of the budget."""
-    from ...analysis import StudyNotFoundError, StudyUnreadableError, trials
-    from ..lock import holder
+    from ...analysis import StoreError, trials
 
+    place = named_store(store)
     try:
-        frame = trials(study, store=store)
-    except (StudyNotFoundError, StudyUnreadableError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+        frame, held = trials(study, store=place), place.holder(study)
+    except StoreError as error:
+        refuse(str(error))
     manifest = frame.attrs["manifest"]
     if not manifest:
-        typer.echo(
-            f"error: the study {study!r} was killed while it was made: start it anew", err=True
-        )
-        raise typer.Exit(BAD_INPUT)
+        refuse(f"the study {study!r} was killed while it was made: start it anew")
     corpus, budget = manifest["corpus"], manifest["budget"]
     counts = frame["state"].value_counts()
-    held = holder(store / study)
     card = manifest["card"]["name"] if manifest["card"] else "no card"
     typer.echo(f"{study}: space {manifest['space']}, sampler {manifest['sampler']}, card {card}")
     typer.echo(

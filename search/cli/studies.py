@@ -1,31 +1,29 @@
 """`headhunt studies`: what a store holds."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from ._running import DEFAULT_STORE
+from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
 
 app = typer.Typer()
 
 
 @app.command()
 def studies(
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """List the studies of the store, with their trials by state and best F1."""
     from rich.table import Table
 
-    from ...analysis import StudyUnreadableError, trials
-    from ...analysis.stored import study_names
+    from ...analysis import StoreError, StudyUnreadableError, trials
     from ...analysis.tables import console
 
-    names = study_names(store)
+    place = named_store(store)
+    try:
+        names = place.names()
+    except StoreError as error:
+        refuse(str(error))
     if not names:
-        typer.echo(f"{store} holds no study yet: `headhunt demo` or `headhunt search` makes one")
+        typer.echo(f"{place} holds no study yet: `headhunt demo` or `headhunt search` makes one")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("study", "notes", "space", "complete", "pruned", "infeasible", "failed"):
@@ -34,7 +32,7 @@ def studies(
     table.add_column("best F1", justify="right")
     for name in names:
         try:
-            frame = trials(name, store=store)
+            frame = trials(name, store=place)
         except StudyUnreadableError as error:
             typer.echo(f"error: {error}", err=True)
             continue

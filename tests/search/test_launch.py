@@ -376,7 +376,7 @@ def test_a_resume_of_a_missing_study_says_that_alone(request_of):
     found = problems(replace(request_of(resume=True), notes=Path("nowhere.csv")))
 
     assert len(found) == 1
-    assert "there is no study 'lab'" in found[0]
+    assert "no study 'lab': the store" in found[0]
 
 
 def test_a_resume_of_a_study_that_is_held_says_that_alone(request_of):

@@ -109,7 +109,10 @@ BROKEN = {
         ["notes.csv", "--space", "scratch", "--store", "file"],
         "the store file cannot be written",
     ),
-    "a resume of nothing": (["notes.csv", "--resume"], "there is no study 'lab' in store"),
+    "a resume of nothing": (
+        ["notes.csv", "--resume"],
+        "no study 'lab': the store store does not exist",
+    ),
 }
 
 
@@ -309,4 +312,4 @@ def test_a_demo_that_cannot_write_its_store_ends_with_2(lab):
     result = invoke("demo", "--notes", "100", "--store", "file")
 
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("error: the store file cannot be written")
+    assert result.stderr.splitlines()[-1].startswith("error: the folder file cannot be written")
