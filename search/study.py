@@ -279,12 +279,8 @@ class Study:
 
     def _stored_as(self, number: int) -> int | None:
         """The storage's own number of a trial; None where it has none such."""
-        try:
-            return self._storage.get_trial_id_from_study_id_trial_number(
-                self._held.study_id, number
-            )
-        except KeyError:
-            return None
+        trials = self._storage.get_all_trials(self._held.study_id, deepcopy=False)
+        return next((trial._trial_id for trial in trials if trial.number == number), None)
 
     def _remember(self, trial: Trial) -> None:
         self.trials.append(trial)

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import psycopg
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from psycopg.errors import LockNotAvailable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import PendingRollbackError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential
 
@@ -24,14 +25,13 @@ from ..spaces.record import MANIFEST_KEY
 from .postgresql import (
     Connection,
     PostgresqlStore,
-    driver_error,
+    cause,
     holder_of,
     lock_key,
     this_process,
     words,
 )
 from .store import Held, StoredStudy, StoreLostError, StudyError, being_searched
-from .utc_storage import UtcStorage
 
 OUTAGE_SECONDS = 60.0  # for which a store that has gone away is waited for
 LOCK_WAIT = "3s"  # a server needs a moment to see that a killed process is gone
@@ -50,7 +50,7 @@ class _OutageError(Exception):
 class HeldPostgresql(Held):
     """A study that is written over the connection that holds it."""
 
-    storage: UtcStorage
+    storage: RDBStorage
 
     def __init__(self, store: PostgresqlStore, name: str) -> None:
         """Hold the name, whether or not there is such a study yet."""
@@ -119,7 +119,7 @@ class HeldPostgresql(Held):
 
     def close(self) -> None:
         """End the connection, and with it the lock."""
-        self.storage.dispose()
+        self.storage.engine.dispose()
 
     def _begin(self, ending: str) -> None:
         """The study stands, and is ours: make its folder here, under a name that no other has."""
@@ -191,9 +191,9 @@ class HeldPostgresql(Held):
         try:
             yield
         except (SQLAlchemyError, StorageInternalError, psycopg.Error) as error:
-            reason = driver_error(error)
-            if reason is None or _may_end(reason):
-                raise _OutageError(words(reason or error)) from None
+            reason = cause(error, psycopg.Error) or cause(error, PendingRollbackError)
+            if reason is not None and _may_end(reason):
+                raise _OutageError(words(reason)) from None
             raise self._store.refused(error) from None
 
     def _tell(self, state: RetryCallState) -> None:
@@ -204,8 +204,10 @@ class HeldPostgresql(Held):
             )
 
 
-def _may_end(error: psycopg.Error) -> bool:
+def _may_end(error: Exception) -> bool:
     """Whether the line is broken, or the server is going down, coming up or full for a while."""
+    if isinstance(error, PendingRollbackError):  # the line broke in the middle of a change
+        return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "533", "40"))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 
@@ -34,14 +35,13 @@ try:
     from psycopg.conninfo import make_conninfo
     from psycopg.rows import TupleRow
     from sqlalchemy.exc import SQLAlchemyError
-
-    from .utc_storage import UtcStorage
 except ImportError as error:
     raise StoreError(
         f"a store at a postgresql:// address needs the package {error.name}: "
         "pip install 'headhunt[postgresql]'"
     ) from error
 
+T = TypeVar("T", bound=BaseException)
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 
 # A vanished machine is noticed in a minute on both sides, and no lock outlives it for longer; what
@@ -183,10 +183,10 @@ class PostgresqlStore(Store):
         *,
         isolation: str = "READ COMMITTED",
         **options: bool,
-    ) -> UtcStorage:
+    ) -> RDBStorage:
         """Optuna's storage over connections made so; `options` are its own, which skip steps."""
         checks = not options.get("skip_compatibility_check", False)
-        return UtcStorage(
+        return RDBStorage(
             "postgresql+psycopg://",  # it knows no address, and no password
             engine_kwargs={
                 "creator": connect,
@@ -199,7 +199,7 @@ class PostgresqlStore(Store):
         )
 
     @contextmanager
-    def _reader(self) -> Iterator[UtcStorage | None]:
+    def _reader(self) -> Iterator[RDBStorage | None]:
         """A storage that is only read; None where the database has no tables yet."""
         with self.told():
             with self.connect("reads") as connection:
@@ -215,13 +215,13 @@ class PostgresqlStore(Store):
             try:
                 yield storage
             finally:
-                storage.dispose()
+                storage.engine.dispose()
 
     def _make_tables(self) -> None:
         """One process at a time: two would trip over each other."""
         with self.connect("makes tables") as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key("/tables"),))
-            self.storage(lambda: self.connect("makes tables")).dispose()
+            self.storage(lambda: self.connect("makes tables")).engine.dispose()
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -235,7 +235,7 @@ class PostgresqlStore(Store):
 
     def refused(self, error: BaseException) -> StoreError:
         """What the server or the way to it does not let us do."""
-        reason = driver_error(error) or error
+        reason = cause(error, psycopg.Error) or error
         if isinstance(reason, psycopg.OperationalError):
             return StoreLostError(f"the store {self} cannot be reached: {words(reason)}")
         return StudyError(f"the store {self} cannot be used: {words(reason)}")
@@ -263,10 +263,10 @@ def this_process() -> str:
     return who.encode()[:room].decode(errors="ignore")
 
 
-def driver_error(error: BaseException) -> psycopg.Error | None:
-    """What the driver said, below what Optuna and SQLAlchemy made of it."""
+def cause(error: BaseException, kind: type[T]) -> T | None:
+    """The error of this kind below what SQLAlchemy and Optuna made of it."""
     below: BaseException | None = error
-    while below is not None and not isinstance(below, psycopg.Error):
+    while below is not None and not isinstance(below, kind):
         below = getattr(below, "orig", None) or below.__cause__ or below.__context__
     return below
 
@@ -280,7 +280,7 @@ def words(error: BaseException) -> str:
     return " ".join(str(error).split()) + hint
 
 
-def _ours(storage: UtcStorage | None) -> list[FrozenStudy]:
+def _ours(storage: RDBStorage | None) -> list[FrozenStudy]:
     """The studies that headhunt made."""
     studies = storage.get_all_studies() if storage else []
     return [study for study in studies if MANIFEST_KEY in study.user_attrs]
