@@ -132,7 +132,7 @@ def test_a_killed_search_goes_on_on_another_machine_and_the_password_is_nowhere(
     assert len(ended) >= 3
     same = ["config_hash", "state", "epochs", "ended_at", *MEASURED]
     pd.testing.assert_frame_equal(ended[same], after.loc[ended.index, same], check_exact=True)
-    for words in (("rank", "lab"), ("studies",), ("simulate", "lab")):
+    for words in (("rank", "lab"), ("studies",), ("simulate", "lab", "--sampler", "recorded")):
         ran = subprocess.run(
             [*HEADHUNT, *words, "--store", database], capture_output=True, text=True, check=False
         )
