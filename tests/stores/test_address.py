@@ -12,8 +12,8 @@ from headhunt.search.cli import app
 from headhunt.stores import StoreError, StoreLostError, secrets_hidden, store_at
 from headhunt.stores.address import parameters_of, shown
 
-SECRET = "se/sa@m"
-ENCODED = "se%2Fsa%40m"
+SECRET = "sesam/@"
+ENCODED = "sesam%2F%40"
 COMMANDS = (
     ("search", "notes.csv", "--study", "lab"),
     ("demo",),
@@ -79,8 +79,7 @@ def test_a_password_in_an_address_is_taken_and_shown_to_nobody(address):
 
     assert store.has_secret
     for said in (str(store), repr(store)):
-        assert SECRET not in said
-        assert ENCODED not in said
+        assert "sesam" not in said
     with pytest.raises(TypeError, match="not sent to another process"):
         pickle.dumps(store)
 
@@ -119,7 +118,7 @@ def test_a_password_on_the_command_line_is_refused_by_every_command(tmp_path, mo
     [line] = result.stderr.splitlines()
     assert line.startswith("error: --store has a password in it")
     assert "~/.pgpass" in line
-    assert ENCODED not in line
+    assert "sesam" not in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,6 +178,5 @@ def test_new_processes_inherit_no_password(monkeypatch):
     with secrets_hidden():
         seen = subprocess.check_output(["env"], text=True)
 
-    assert SECRET not in seen
-    assert ENCODED not in seen
+    assert "sesam" not in seen
     assert os.environ["PGPASSWORD"] == SECRET

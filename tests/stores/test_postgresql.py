@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from headhunt.analysis import trials
 from headhunt.search.cli import app
 from headhunt.search.study import Study
-from headhunt.spaces.record import Outcome, State
+from headhunt.spaces.record import OUTCOME_KEY, Outcome, State
 from headhunt.stores import StoreError, StoreLostError, StudyError, held_postgresql, store_at
 
 from ..search.toys import MANIFEST, begin, epoch_report, finish, scratch
@@ -238,7 +238,7 @@ def test_a_server_that_stays_away_ends_the_search_in_one_message(
 def test_an_answer_that_was_lost_is_no_reason_to_write_twice(wire, wired, shared, change):
     trial = begin(wired, scratch(0.1))
     wired.report(trial.number, epoch_report(1, 0.5))
-    wire.lose_the_answer_to(b"COMMIT")
+    wire.lose_the_answer_to(b"COMMIT\0")  # and not that to a level of isolation
 
     if change == "start":
         begin(wired, scratch(0.2))
@@ -247,12 +247,29 @@ def test_an_answer_that_was_lost_is_no_reason_to_write_twice(wire, wired, shared
     else:
         wired.end(trial.number, Outcome(state=State.COMPLETE))
 
+    assert wire.has_lost_one
     begin(wired, scratch(0.3))
     stored = shared.read("lab").trials
     assert [t.number for t in stored] == [t.number for t in wired.trials]
     assert [t._trial_id for t in stored] == [t.storage_id for t in wired.trials]
     assert len(stored) == (3 if change == "start" else 2)
     assert stored[0].state.is_finished() == (change == "end")
+
+
+def test_an_end_that_was_cut_short_has_left_nothing(wire, wired, shared, impatient):
+    trial = begin(wired, scratch(0.1))
+    wired.report(trial.number, epoch_report(1, 0.5))
+    wire.lose_the_answer_to(b"UPDATE trials SET state")  # the last of it
+    wire.open = False
+
+    with pytest.raises(StoreLostError):
+        wired.end(trial.number, Outcome(state=State.COMPLETE))
+
+    assert wire.has_lost_one
+    [stored] = shared.read("lab").trials
+    assert not stored.state.is_finished()
+    assert stored.intermediate_values == {}
+    assert OUTCOME_KEY not in stored.user_attrs
 
 
 def test_a_line_that_broke_on_our_side_alone_does_not_lock_us_out(wire, wired, shared):

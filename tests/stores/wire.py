@@ -12,6 +12,7 @@ class Wire:
         self._server_port = server_port
         self._lines: list[tuple[socket.socket, socket.socket]] = []  # client's and server's ends
         self._losing = b""
+        self.has_lost_one = False  # answer
         self.open = True  # whether new connections are carried
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -60,6 +61,7 @@ class Wire:
                     self._losing = b""
                     lost.set()
                 elif not asks and lost.is_set():
+                    self.has_lost_one = True
                     self.cut()
                     return
                 sink.sendall(carried)
