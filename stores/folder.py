@@ -130,6 +130,7 @@ class HeldJournal(Held):
 
     def __init__(self, journal: Path, lock: FileLock, folder: Path) -> None:
         self.journal = JournalFile(journal)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         super().__init__(JournalStorage(self.journal), -1, folder)
         self._lock = lock
 

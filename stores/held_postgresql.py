@@ -69,7 +69,7 @@ class HeldPostgresql(Held):
         Raises:
             StudyError: another program has a study of this name.
         """
-        storage, ending = self.storage, uuid4().hex[:12]
+        storage, ending = self.storage, _new_ending()
         try:
             with self._transaction():
                 self.study_id = storage.create_new_study(directions, self._name)
@@ -85,7 +85,10 @@ class HeldPostgresql(Held):
         storage = self.storage
         with self._transaction():
             self.study_id = storage.get_study_id_from_name(self._name)
-            ending = storage.get_study_system_attrs(self.study_id)[FOLDER_KEY]
+            ending = storage.get_study_system_attrs(self.study_id).get(FOLDER_KEY)
+            if ending is None:  # copied here by Optuna from a folder's journal
+                ending = _new_ending()
+                storage.set_study_system_attr(self.study_id, FOLDER_KEY, ending)
             storage.set_study_system_attr(self.study_id, HOLDER_KEY, self._mark)
         self._begin(ending)
 
@@ -202,6 +205,11 @@ class HeldPostgresql(Held):
                 f"the store {self._store} does not answer ({state.outcome.exception()}): it is "
                 f"tried for {OUTAGE_SECONDS:.0f} s"
             )
+
+
+def _new_ending() -> str:
+    """Of a study's folders: no other study has it."""
+    return uuid4().hex[:12]
 
 
 def _may_end(error: Exception) -> bool:

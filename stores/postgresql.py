@@ -236,9 +236,10 @@ class PostgresqlStore(Store):
     def refused(self, error: BaseException) -> StoreError:
         """What the server or the way to it does not let us do."""
         reason = cause(error, psycopg.Error) or error
-        if isinstance(reason, psycopg.OperationalError):
-            return StoreLostError(f"the store {self} cannot be reached: {words(reason)}")
-        return StudyError(f"the store {self} cannot be used: {words(reason)}")
+        if not isinstance(reason, psycopg.OperationalError):
+            return StudyError(f"the store {self} cannot be used: {words(reason)}")
+        cannot = "cannot be used" if reason.sqlstate else "cannot be reached"
+        return StoreLostError(f"the store {self} {cannot}: {words(reason)}")
 
 
 def lock_key(name: str) -> int:

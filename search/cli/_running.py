@@ -31,6 +31,7 @@ def run_and_exit(
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...stores import StoreError
         from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
         from ..executor.ray import EngineError
@@ -84,6 +85,9 @@ def run_and_exit(
         raise typer.Exit(SHORT) from None
     except OSError as problem:  # a full disk, a store that can no longer be written
         typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
+        raise typer.Exit(SHORT) from None
+    except StoreError as problem:  # another search has it, or the database refuses something
+        typer.echo(f"error: {problem}; continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except KeyboardInterrupt:
         typer.echo(

@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from ...stores import Store
 
-DEFAULT_STORE = "headhunt-studies"
 BAD_INPUT, SHORT, INTERRUPTED = 2, 1, 130
 
 
@@ -21,10 +20,12 @@ def refuse(*problems: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
-def _without_password(context: typer.Context, option: typer.CallbackParam, value: str) -> str:
+def _without_password(
+    context: typer.Context, option: typer.CallbackParam, value: str | None
+) -> str | None:
     """Any user of a machine can read the command lines on it."""
     source = context.get_parameter_source(str(option.name))
-    if source is not None and source.name == "COMMANDLINE" and _has_secret(value):
+    if source is not None and source.name == "COMMANDLINE" and value and _has_secret(value):
         refuse(
             "--store has a password in it, and whoever is on this machine can read its command "
             "lines: change the password, and give it by ~/.pgpass, PGPASSWORD or an address in "
@@ -42,7 +43,7 @@ def _has_secret(place: str) -> bool:
         refuse(str(error))
 
 
-def named_store(place: str, work: Path | None = None) -> "Store":
+def named_store(place: str | None, work: Path | None = None) -> "Store":
     """The store of these options; a terminal is asked for the password that it wants."""
     from ...stores import StoreError, store_at
 
@@ -57,17 +58,20 @@ def named_store(place: str, work: Path | None = None) -> "Store":
 
 def store_options(store: "Store", work: Path | None) -> str:
     """How a command line names it again; "" where it is the usual one."""
+    from ...stores import DEFAULT_STORE
+
     options = "" if str(store) == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
     return options + (f" --work {shlex.quote(str(work))}" if work else "")
 
 
 StoreOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--store",
         help="Where the studies are: a folder, or postgresql://USER@HOST:PORT/DATABASE.",
         envvar="HEADHUNT_STORE",
         callback=_without_password,
+        show_default="headhunt-studies",
     ),
 ]
 WorkOption = Annotated[

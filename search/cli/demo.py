@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ._running import run_and_exit
-from ._stores import DEFAULT_STORE, StoreOption, WorkOption, named_store, refuse, store_options
+from ._stores import StoreOption, WorkOption, named_store, refuse, store_options
 
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ def demo(
     trials: Annotated[int, typer.Option(min=1, help="Budget: trials that start.")] = TRIALS,
     max_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a trial at most.")] = EPOCHS,
     seed: Annotated[int, typer.Option(help="Of the notes, split, trials and sampler.")] = 0,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
     work: WorkOption = None,
 ) -> None:
     """Write a synthetic corpus of French bedside notes, search it, and rank what was found.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._stores import DEFAULT_STORE, SHORT, StoreOption, named_store, refuse
+from ._stores import SHORT, StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     from ...analysis import Ranking
@@ -53,7 +53,7 @@ def rank(
     written_as: Annotated[
         RankFormat, typer.Option("--format", help="csv holds the ranked trials alone.")
     ] = RankFormat.TABLE,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Rank the complete trials of STUDY, by F1 per GPU-hour unless told otherwise."""
     from ... import analysis

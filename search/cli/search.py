@@ -7,7 +7,7 @@ import typer
 
 from ._budgets import CardHours, StopMargin
 from ._running import run_and_exit
-from ._stores import DEFAULT_STORE, StoreOption, WorkOption, named_store
+from ._stores import StoreOption, WorkOption, named_store
 
 app = typer.Typer()
 
@@ -166,7 +166,7 @@ def search(
         str | None,
         typer.Option(help="'' for none. (default: split, if there)", show_default=False),
     ] = None,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
     work: WorkOption = None,
 ) -> None:
     """Search for the model with the most F1 per GPU-hour on NOTES.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._budgets import CardHours, StopMargin
-from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ def simulate(
     written_as: Annotated[
         SimulationFormat, typer.Option("--format", help="json has every seed's figures.")
     ] = SimulationFormat.TABLE,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Replay STUDY's recorded curves on a virtual clock: how many slots, which sampler, how long.
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
+from ._stores import StoreOption, named_store, refuse
 
 app = typer.Typer()
 
@@ -12,7 +12,7 @@ app = typer.Typer()
 @app.command()
 def status(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Show how far STUDY is: trials by state, the best so far, what was spent of the budget."""
     from ...analysis import StoreError, trials

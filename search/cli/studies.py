@@ -2,14 +2,14 @@
 
 import typer
 
-from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
+from ._stores import StoreOption, named_store, refuse
 
 app = typer.Typer()
 
 
 @app.command()
 def studies(
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """List the studies of the store, with their trials by state and best F1."""
     from rich.table import Table

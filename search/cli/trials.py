@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from ._stores import DEFAULT_STORE, StoreOption, named_store, refuse
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class TrialsFormat(StrEnum):
 @app.command()
 def trials(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: StoreOption = None,
     written_as: Annotated[
         TrialsFormat | None,
         typer.Option("--format", help="csv unless -o ends in another.", show_default=False),

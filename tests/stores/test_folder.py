@@ -79,3 +79,14 @@ def test_a_trial_killed_between_the_two_writes_of_its_end_is_running_again(study
     study.end(0, Outcome(state=State.COMPLETE, reason="again"))
     assert store_at(study.folder.parent).read("lab").trials[0].values == [0.5]
     study.close()
+
+
+def test_what_must_stay_on_a_machine_may_lie_apart_from_the_journals(tmp_path):
+    store = store_at(tmp_path / "journals", work=tmp_path / "work")
+
+    study = Study.create(store, "lab", MANIFEST)
+
+    assert study.trial_folder(3) == tmp_path / "work" / "lab" / "trials" / "00003"
+    assert study.folder.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "journals" / "lab" / JOURNAL_NAME).exists()
+    study.close()

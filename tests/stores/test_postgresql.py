@@ -10,13 +10,14 @@ import optuna
 import pandas as pd
 import psycopg
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from typer.testing import CliRunner
 
 from headhunt.analysis import trials
 from headhunt.search.cli import app
 from headhunt.search.study import Study
-from headhunt.spaces.record import OUTCOME_KEY, Outcome, State
+from headhunt.spaces.record import JOURNAL_NAME, OUTCOME_KEY, Outcome, State
 from headhunt.stores import StoreError, StoreLostError, StudyError, held_postgresql, store_at
 
 from ..search.toys import MANIFEST, begin, epoch_report, finish, scratch
@@ -83,6 +84,23 @@ def test_optuna_itself_reads_the_study(database, study):
 
     assert found.values == [0.8]
     assert found.intermediate_values == {1: 0.2, 2: 0.8, 3: 0.5}
+
+
+def test_a_study_that_optuna_copied_from_a_folder_goes_on_here(database, shared, tmp_path):
+    here = Study.create(tmp_path, "lab", MANIFEST)
+    finish(here, begin(here, scratch(0.1)), 0.2, 0.8)
+    here.report(begin(here, scratch(0.2)).number, epoch_report(1, 0.5))
+    here.close()
+    journal = JournalStorage(JournalFileBackend(str(tmp_path / "lab" / JOURNAL_NAME)))
+    url = database.replace("postgresql://", "postgresql+psycopg://")
+
+    optuna.copy_study(from_study_name="lab", from_storage=journal, to_storage=url)
+
+    study = Study.open(shared, "lab")
+    assert [t.state for t in study.trials] == [State.COMPLETE, State.RUNNING]
+    study.end(1, Outcome(state=State.COMPLETE))
+    study.close()
+    assert list(trials("lab", store=shared)["f1"]) == [0.8, 0.5]
 
 
 def test_the_study_of_another_program_is_not_listed_and_its_name_is_taken(database, shared):

@@ -17,6 +17,7 @@ from headhunt.search.study import Study
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.heads import AdapterHead
 from headhunt.spaces.record import JOURNAL_NAME
+from headhunt.stores import StoreLostError, StudyError
 
 from ..toys import begin, finish, footprint, scratch, write_notes
 
@@ -189,6 +190,30 @@ def test_a_space_that_fails_in_the_middle_of_a_search_is_one_message(lab, monkey
     assert result.exit_code == 2
     said = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
     assert said == ["error: the space 'mine' failed: ValueError: no more"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreLostError("the store is gone"), "the store is gone: mend it, then continue with"),
+        (StudyError("another has it"), "another has it; continue with"),
+    ],
+)
+def test_a_store_that_fails_in_the_middle_of_a_search_is_one_message_with_the_way_on(
+    lab, monkeypatch, error, said
+):
+    def run_search(prepared, show):
+        prepared.study.close()
+        raise error
+
+    monkeypatch.setattr(run, "run_search", run_search)
+    words = ("search", "notes.csv", "--study", "lab", "--space", "scratch", "--work", "my work")
+
+    result = invoke(*words)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    again = "headhunt search notes.csv --study lab --store store --work 'my work' --resume"
+    assert result.stderr.splitlines()[-1] == f"error: {said} `{again}`"
 
 
 def process(*words, before=""):
