@@ -102,10 +102,14 @@ class Study:
             StoreError: there is no such study, or another process holds it.
         """
         held = store_at(store).open(name)
-        stored = held.read(name)
-        study = cls(name, held, stored.manifest)
-        for trial in stored.trials:
-            study._remember(read_trial(trial))
+        try:
+            stored = held.read(name)
+            study = cls(name, held, stored.manifest)
+            for trial in stored.trials:
+                study._remember(read_trial(trial))
+        except BaseException:
+            held.close()
+            raise
         return study
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ One abstraction for whoever writes a study (`search`) and whoever reads one (`an
 confidential or large, encoded notes, checkpoints and weights, lies in a local folder with either.
 """
 
-from .places import DEFAULT_STORE, STORE_VARIABLE, Place, secrets_hidden, store_at
+from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
     Held,
     Store,
@@ -18,7 +18,6 @@ from .store import (
 
 __all__ = [
     "DEFAULT_STORE",
-    "STORE_VARIABLE",
     "Held",
     "Place",
     "Store",

@@ -112,7 +112,7 @@ def test_every_module_is_imported_from_the_wheel_and_none_from_the_repository(
     assert all(place.startswith(f"{environment}/lib") for place in places)
 
 
-# What an extra brings is imported by these files alone, and by a word of theirs where it is missing.
+# What an extra brings is imported by these files alone; where it is missing, they name the extra.
 OPTIONAL = {
     "postgresql": {"stores/address.py", "stores/postgresql.py", "stores/held_postgresql.py"},
 }
@@ -121,7 +121,10 @@ OPTIONAL = {
 def test_every_package_that_is_imported_is_one_that_the_project_asks_for():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     always = names_of(project["dependencies"])
-    brought_by = packages_distributions()
+    brought_by = {
+        name: {package.lower() for package in packages}
+        for name, packages in packages_distributions().items()
+    }
 
     for file, packages in imported().items():
         extras = [extra for extra, files in OPTIONAL.items() if file in files]
