@@ -97,7 +97,11 @@ def run_and_exit(
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(summary(plan, ""), err=True)
     typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
-    ranked = _show_ranking(study, store)
+    try:
+        ranked = _show_ranking(study, store)
+    except StoreError as problem:  # it went away since the last trial
+        typer.echo(f"error: {problem}; the search is over, and `headhunt rank` shows it", err=True)
+        raise typer.Exit(SHORT) from None
     raise typer.Exit(SHORT if plan.short or not ranked else 0)
 
 

@@ -1,8 +1,10 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -214,6 +216,22 @@ def test_a_store_that_fails_in_the_middle_of_a_search_is_one_message_with_the_wa
     assert (result.exit_code, result.stdout) == (1, "")
     again = "headhunt search notes.csv --study lab --store store --work 'my work' --resume"
     assert result.stderr.splitlines()[-1] == f"error: {said} `{again}`"
+
+
+def test_a_store_that_is_gone_when_the_search_is_over_is_one_message(lab, monkeypatch):
+    def run_search(prepared, show):
+        prepared.study.close()
+        shutil.rmtree(lab / "store")
+        return SimpleNamespace(study=prepared.study, over="the budget is spent", short=False)
+
+    monkeypatch.setattr(run, "run_search", run_search)
+
+    result = invoke("search", "notes.csv", "--study", "lab", "--space", "scratch")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: no study 'lab'")
+    assert last.endswith("; the search is over, and `headhunt rank` shows it")
 
 
 def process(*words, before=""):
