@@ -29,7 +29,7 @@ from ..spaces.record import (
     Footprint,
     State,
 )
-from ..stores import Place, StoredStudy, store_at
+from ..stores import Place, StoredStudy, reading, store_at
 from .columns import (
     CURVE_COLUMNS,
     DTYPES,
@@ -76,18 +76,19 @@ def trials(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
 
     Raises:
         StudyNotFoundError: the store has no such study.
-        StudyUnreadableError: what the store has of it is broken.
+        StudyUnreadableError: what the store has of it is broken, or something else has written it.
         StoreError: the store cannot be reached, or its address is none.
     """
     several, stored = _read(study, store)
-    rows = [
-        {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
-        for s in stored
-        for trial in s.trials
-    ]
-    parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
-    names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
-    return _framed(rows, names, COLUMNS, stored, several)
+    with reading(*(s.place for s in stored)):
+        rows = [
+            {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
+            for s in stored
+            for trial in s.trials
+        ]
+        parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
+        names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
+        return _framed(rows, names, COLUMNS, stored, several)
 
 
 def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.DataFrame:
@@ -96,11 +97,15 @@ def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
     Args and errors are those of `trials`.
     """
     several, stored = _read(study, store)
-    rows = [
-        {"study": s.name, **row} for s in stored for trial in s.trials for row in _curve_rows(trial)
-    ]
-    names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
-    return _framed(rows, names, CURVE_COLUMNS, stored, several)
+    with reading(*(s.place for s in stored)):
+        rows = [
+            {"study": s.name, **row}
+            for s in stored
+            for trial in s.trials
+            for row in _curve_rows(trial)
+        ]
+        names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
+        return _framed(rows, names, CURVE_COLUMNS, stored, several)
 
 
 def _read(study: str | Sequence[str], store: Place | None) -> tuple[bool, tuple[StoredStudy, ...]]:

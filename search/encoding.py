@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..spaces.configs import backbone_label
 from ..trainables.card.cap import ShortOfMemoryError, cap_of
 from ..trainables.card.cards import MIB
 from ..trainables.card.devices import USUAL_CONTEXT_BYTES, CudaLooks
@@ -21,7 +20,8 @@ from ..trainables.models.backbones import load_backbone
 from ..trainables.notes.corpus import Corpus
 from ..trainables.notes.features import encode_features, find_features
 from ..trainables.notes.split import Array
-from .side_by_side import Encoded, encode_side_by_side
+from .side_by_side import Encoded, about, encode_side_by_side
+from .telling import telling_by_type
 
 # A process starts in 5 to 10 s. On two cores a small encoder takes 20 s for these, and a large one
 # on a small GPU half a minute: below that one after the other is as soon done.
@@ -74,8 +74,7 @@ class Job:
                 raise
         # Not in the handler: while it stands, its error keeps the encoder.
         if isinstance(memory, ShortOfMemoryError):
-            label = backbone_label(self.backbone)
-            raise ShortOfMemoryError(f"encoding the notes with the backbone {label!r}: {memory}")
+            raise ShortOfMemoryError(f"{about(self.backbone)}: {memory}")
         return memory
 
 
@@ -125,7 +124,9 @@ def encode_backbones(
     else:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for job in jobs:
-            end(job.backbone, job.encode(device, partial(on_progress, job.backbone)))
+            with telling_by_type(about(job.backbone)):
+                encoded = job.encode(device, partial(on_progress, job.backbone))
+            end(job.backbone, encoded)
     return {name: ended[name] for name in lengths}
 
 

@@ -4,10 +4,10 @@ All that is wrong is said at once, before the first trial. What a study was made
 manifest; `--resume` takes it from there, and refuses what differs from it.
 """
 
-import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,26 @@ import torch
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
+from ..spaces.record import UNREADABLE
 from ..stores import Store, StoreError, store_at
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
-from ..trainables.notes.cache import cache_dir
-from ..trainables.notes.corpus import Columns, Corpus, CorpusError, read_corpus
+from ..trainables.notes.cache import cache_path
+from ..trainables.notes.corpus import Columns, Corpus, CorpusError, Part, read_corpus
 from ..trainables.notes.features import fastest_precision
+from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
 from .plan import Budget
-from .sampling import LEARNS_WHAT_FITS, SpaceError, check_sampler
-from .settings import Request, Settings
+from .sampling import LEARNS_WHAT_FITS, SpaceError
+from .settings import MOST, Request, Settings, budget_problems, most_problems, told
+from .space_checks import check_sampler
 from .space_files import load_space
 from .study import OBJECTIVES, Study
 
+ADDRESS = re.compile(r"(ray://)?[^\s/]+:(?P<port>\d{1,5})")
+LEAST_TOKENS = 8  # of a note
 DEFAULT_TRIALS = 40  # where no budget is named
 
 
@@ -54,6 +59,8 @@ class Prepared:
     precision: str  # of the encoding: bf16 or fp32
     study: Study
     work: Path  # folder of what stays on this machine
+    states: StateStore  # of its trials
+    forgotten_at: str = ""  # when its confidential files were removed, if they were
 
     @property
     def warnings(self) -> list[str]:
@@ -63,6 +70,12 @@ class Prepared:
             warnings.append(
                 f"the sampler {sampler!r} does not learn what fits the card: where most of a space "
                 f"does not, most of its proposals are infeasible; {LEARNS_WHAT_FITS!r} does"
+            )
+        if self.forgotten_at:
+            warnings.append(
+                f"the confidential files of the study were removed at {self.forgotten_at}: they "
+                "are made anew from the notes, unfinished trials begin again, and the weights of "
+                "those that had ended are gone"
             )
         frozen = bool(self.settings.backbones) and Mode.FROZEN in self.space.modes
         if self.request.together > 1 and not frozen:
@@ -96,9 +109,17 @@ def prepare(request: Request) -> Prepared:
 
 def _continued(request: Request, store: Store, problems: list[str]) -> Study | None:
     """The study that goes on; None for a new one, whose name must be free."""
-    if request.resume:
-        return _try(problems, StoreError, lambda: Study.open(store, request.study))
-    return _try(problems, StoreError, lambda: store.refuse_taken(request.study))
+    if not request.resume:
+        return _try(problems, StoreError, lambda: store.refuse_taken(request.study))
+    study = _try(problems, StoreError, lambda: Study.open(store, request.study))
+    if study is not None and not _is_whole(study.manifest):
+        study.close()
+        problems.append(
+            f"the study {request.study!r} lacks what a search records, or has it in another form: "
+            "it is broken, or of another version"
+        )
+        return None
+    return study
 
 
 def _prepared(
@@ -109,7 +130,7 @@ def _prepared(
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
     identities = _backbones(store, settings, problems)
-    space = _try(problems, SpaceError, lambda: load_space(settings))
+    space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,
         SpaceError,
@@ -117,6 +138,8 @@ def _prepared(
     )
     problems += _range_problems(settings, request)
     problems += _objective_problems(settings)
+    problems += _checkpoint_problems(settings, request)
+    problems += _frequency_problems(settings, corpus)
     budget = _budget(request, stored, card, problems)
     problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
@@ -129,11 +152,33 @@ def _prepared(
         raise LaunchError(problems)
     try:
         study = continued or Study.create(store, request.study, manifest)
+        forgotten_at = study.forgotten_at
         if continued:
             study.set_budget(budget)
+        if forgotten_at:  # before anything is made of the notes: from here on it is this study's
+            study.set_forgotten("")
     except StoreError as error:
         raise LaunchError([str(error)]) from error
-    return Prepared(request, settings, corpus, space, card, budget, precision, study, store.work)
+    return Prepared(
+        request=request,
+        settings=settings,
+        corpus=corpus,
+        space=space,
+        card=card,
+        budget=budget,
+        precision=precision,
+        study=study,
+        work=store.work,
+        states=_states(settings, study),
+        forgotten_at=forgotten_at,
+    )
+
+
+def _states(settings: Settings, study: Study) -> StateStore:
+    """Of the study's trials: in its folder, or where the settings say, under that folder's name."""
+    if settings.checkpoints:
+        return state_store(settings.checkpoints, study.folder.name)
+    return study.states
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -145,9 +190,19 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
         return None
 
 
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether it says all that a search goes on with."""
+    try:
+        _ = Settings(**manifest["settings"]), Budget(**manifest["budget"])
+    except UNREADABLE:
+        return False
+    return manifest.keys() >= {"precision", "corpus", "backbones", "space_file", "card"}
+
+
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
     """What was said, over what the study was made with, over the defaults."""
-    values = dict(stored["settings"]) if stored else {}
+    # A study from before an option was has its default.
+    values = {**asdict(Settings()), **stored["settings"]} if stored else {}
     for name, said in request.given.items():
         value = list(said) if isinstance(said, tuple) else said
         if stored and values.get(name) != value:
@@ -188,7 +243,7 @@ def _backbones(store: Store, settings: Settings, problems: list[str]) -> dict[st
     for name in settings.backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_dir(store.work)).identity
+            identities[name] = load_backbone(name, cache_path(store.work)).identity
         except BackboneError as error:
             problems.append(str(error))
         except Exception as error:
@@ -202,6 +257,15 @@ def _backbones(store: Store, settings: Settings, problems: list[str]) -> dict[st
             else:
                 raise
     return identities
+
+
+def _within_range(settings: Settings) -> Settings:
+    """With sizes that a space can be tried with: those out of range are told of by themselves."""
+    return replace(
+        settings,
+        batch_limit=min(max(1, settings.batch_limit), MOST["batch_limit"]),
+        max_tokens=min(max(LEAST_TOKENS, settings.max_tokens), MOST["max_tokens"]),
+    )
 
 
 def _precision(settings: Settings) -> str:
@@ -222,27 +286,77 @@ def _objective_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def _checkpoint_problems(settings: Settings, request: Request) -> list[str]:
+    """Where states cannot be kept, which is tried."""
+    place = settings.checkpoints
+    if not place:
+        return []
+    if "@" in place.partition("://")[2].partition("/")[0]:
+        return [
+            "--checkpoints: a URL with a password in it would be kept in the study; leave it out"
+        ]
+    try:
+        states = state_store(place, request.study)
+        trial = 10**9  # no study's
+        states.put(trial, Kind.CHECKPOINT, Saved(0, {"tried": torch.zeros(1)}))
+        found = next(states.find(trial, Kind.CHECKPOINT), None)
+        states.remove(trial, Kind.CHECKPOINT)
+    except (OSError, ValueError, ImportError) as error:
+        return [f"--checkpoints {place!r} cannot be used: {error}"]
+    if found is None:
+        return [f"--checkpoints {place!r} cannot be used: what is written there is not found again"]
+    return []
+
+
+def _frequency_problems(settings: Settings, corpus: Corpus | None) -> list[str]:
+    """A frequency that no word can have: there are not so many patients."""
+    if corpus is None or settings.min_document_frequency <= 1:
+        return []
+    most = len(set(corpus.groups[corpus.indices(Part.TRAIN)].tolist()))
+    if settings.min_document_frequency <= most:
+        return []
+    return [
+        f"--min-document-frequency {settings.min_document_frequency} leaves no word: the training "
+        f"notes are of {most} patients (notes of one text count once)"
+    ]
+
+
 def _range_problems(settings: Settings, request: Request) -> list[str]:
     """Numbers out of range, each with its option."""
     unknown = [o for o in settings.objective if o not in OBJECTIVES]
     rules = (
-        (settings.max_epochs >= 1, f"--max-epochs must be at least 1; got {settings.max_epochs}"),
-        (settings.patience >= 0, f"--patience must not be negative; got {settings.patience}"),
-        (settings.max_tokens >= 8, f"--max-tokens must be at least 8; got {settings.max_tokens}"),
+        (
+            settings.max_epochs >= 1,
+            f"--max-epochs must be at least 1; got {told(settings.max_epochs)}",
+        ),
+        (settings.patience >= 0, f"--patience must not be negative; got {told(settings.patience)}"),
+        (
+            settings.max_tokens >= LEAST_TOKENS,
+            f"--max-tokens must be at least {LEAST_TOKENS}; got {told(settings.max_tokens)}",
+        ),
         (
             settings.batch_limit >= 1,
-            f"--batch-limit must be at least 1; got {settings.batch_limit}",
+            f"--batch-limit must be at least 1; got {told(settings.batch_limit)}",
         ),
-        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {settings.seed}"),
+        (
+            settings.min_document_frequency >= 1,
+            "--min-document-frequency must be at least 1; got "
+            f"{told(settings.min_document_frequency)}",
+        ),
+        (0 <= settings.seed < 2**31, f"--seed must be in [0, 2**31); got {told(settings.seed)}"),
         (
             settings.precision in ("auto", "fp32", "bf16"),
             f"--precision is auto, fp32 or bf16; got {settings.precision!r}",
         ),
         (
             request.slots is None or request.slots >= 1,
-            f"--slots must be 1 or more; got {request.slots}",
+            f"--slots must be 1 or more; got {told(request.slots)}",
         ),
-        (request.together >= 1, f"--together must be 1 or more; got {request.together}"),
+        (request.together >= 1, f"--together must be 1 or more; got {told(request.together)}"),
+        (
+            not request.address or _is_address(request.address),
+            f"--address is auto or HOST:PORT of a running Ray cluster; got {request.address!r}",
+        ),
         (
             not request.mps or bool(request.address) or mps_runs(),
             f"--mps: no MPS control daemon has its pipe in {mps_folder()}: start "
@@ -259,7 +373,13 @@ def _range_problems(settings: Settings, request: Request) -> list[str]:
             "nothing",
         ),
     )
-    return [message for holds, message in rules if not holds]
+    numbers = {**asdict(settings), "slots": request.slots, "together": request.together}
+    return [message for holds, message in rules if not holds] + most_problems(numbers, MOST)
+
+
+def _is_address(address: str) -> bool:
+    told_port = ADDRESS.fullmatch(address)
+    return address == "auto" or (told_port is not None and int(told_port["port"]) < 2**16)
 
 
 def _budget(
@@ -271,10 +391,7 @@ def _budget(
     """The budget that was named, or the study's, or the default."""
     usual = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
     budget = request.budget.or_else(usual)
-    for name, value in asdict(budget).items():
-        if value is not None and not 0 < value < math.inf:
-            option = f"--{name.replace('_', '-')}"
-            problems.append(f"{option} must be a positive number; got {value}")
+    problems += budget_problems(budget)
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")
     if budget.gpu_hours is not None and not request.address and not torch.cuda.is_available():

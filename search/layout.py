@@ -27,6 +27,7 @@ class Node:
     cpus: float
     survey: Survey = field(default_factory=Survey)
     driver_bytes: int = 0  # held on the first device by the process that drives the search
+    sees_study: bool = True  # it shares the study's folder with the driver
 
     def usable_bytes(self) -> tuple[int, ...]:
         """Of each device: all but what the search itself holds there beside its trials."""

@@ -1,14 +1,17 @@
 """What a study was made with, as it stands in the study: hashes, counts, options, and no text."""
 
 import hashlib
+import json
 import platform
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
+from ..spaces.configs import backbone_label
 from ..trainables.card.cards import Card
 from ..trainables.notes.corpus import Corpus
 from ..trainables.notes.split import Part
@@ -53,8 +56,34 @@ def manifest_of(
             "python": platform.python_version(),
             **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},
         },
+        "commit": commit(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def commit() -> str:
+    """The git commit of the headhunt that runs, with "+" where files differ from it; "" if unknown.
+
+    A checkout knows its own; what pip installed from a repository says which it was.
+    """
+    told = json.loads(distribution("headhunt").read_text("direct_url.json") or "{}")
+    if installed := told.get("vcs_info", {}).get("commit_id"):
+        return str(installed)
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return ""
+    try:
+        found = _git(here, "rev-parse", "HEAD")
+        return found + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
 
 
 def file_hash(space: str) -> str:
@@ -72,11 +101,29 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         "card": "the card",
     }
     return [
-        f"{what} changed since the study {stored['study']!r} was made: give it what it was made "
-        "with, or start another study"
+        f"{what} changed since the study {stored['study']!r} was made"
+        f"{_how(key, stored[key], now[key])}: give it what it was made with, or start another study"
         for key, what in said.items()
         if _compared(key, stored) != _compared(key, now)
     ]
+
+
+def _how(key: str, then: Any, now: Any) -> str:
+    """What differs, where that can be told in few words and without a note's."""
+    if key == "corpus":
+        return f" ({_counts(then)} then, {_counts(now)} now)"
+    if key == "backbones":
+        names = [name for name in then.keys() | now.keys() if then.get(name) != now.get(name)]
+        return f" ({', '.join(sorted(map(backbone_label, names)))})"
+    if key == "card" and then and now:
+        names = [k for k in then if k != "source" and then[k] != now.get(k)]
+        return f" ({', '.join(f'{k} {then[k]} then, {now.get(k)} now' for k in names)})"
+    return ""
+
+
+def _counts(corpus: Mapping[str, Any]) -> str:
+    parts = " + ".join(f"{count:,}" for count in corpus["parts"].values())
+    return f"{parts} notes in {len(corpus['classes'])} classes, {corpus['digest'][:8]}"
 
 
 def _compared(key: str, manifest: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from ..spaces.record import STARTED, EpochReport, Footprint, Outcome, Role, Stat
 from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
 from ..trainables.steps import Step
-from ..trainables.training.checkpoints import remove_checkpoint, remove_weights
+from ..trainables.training.states import Kind, StateStore
 from .ahead import Ahead
 from .rungs import Rungs
 from .sampling import Proposes
@@ -76,6 +76,7 @@ class Plan:
         seed: int,
         elapsed_hours: Callable[[], float],
         watcher: Watcher,
+        states: StateStore | None = None,
         known_end: Callable[[Config], Outcome | None] = lambda _: None,
     ) -> None:
         """Take up the study where it stands.
@@ -89,11 +90,12 @@ class Plan:
             seed: the study's.
             elapsed_hours: of this run, by the clock.
             watcher: is told what happens.
+            states: of the trials, removed when no longer needed; the study's own by default.
             known_end: of a config that need not run, because the work before it has shown how it
                 would end; None of all others.
         """
         self.study, self.budget, self.watcher = study, budget, watcher
-        self._known_end = known_end
+        self._known_end, self._states = known_end, states or study.states
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
@@ -321,11 +323,10 @@ class Plan:
         """Remove the files of trials that had ended when a killed run came no further."""
         kept = {trial.number for trial in self._kept}
         for trial in self.study.trials:
-            folder = self.study.trial_folder(trial.number)
             if trial.outcome:
-                remove_checkpoint(folder)
+                self._states.remove(trial.number, Kind.CHECKPOINT)
                 if trial.number not in kept:
-                    remove_weights(folder)
+                    self._states.remove(trial.number, Kind.BEST)
 
     def _record_rung(self, trial: Trial, epoch: int) -> None:
         if trial.best:
@@ -359,7 +360,7 @@ class Plan:
         self._too_large = self._too_large + 1 if trial.state is State.INFEASIBLE else 0
         self._ahead.settle(trial)
         self._record_score(trial)
-        remove_checkpoint(self.study.trial_folder(trial.number))
+        self._states.remove(trial.number, Kind.CHECKPOINT)
         self._keep_weights_of_the_best(trial)
         self.watcher.on_end(trial)
 
@@ -374,7 +375,7 @@ class Plan:
         else:
             dropped = [ended]
         for trial in dropped:
-            remove_weights(self.study.trial_folder(trial.number))
+            self._states.remove(trial.number, Kind.BEST)
 
 
 def _excess_bytes(trial: Trial) -> float:

@@ -196,6 +196,8 @@ def describe(trial: Trial) -> str:
 
 def where(layout: Layout) -> str:
     """How many trials at a time, and what each has."""
+    if not layout.slots:
+        return "no trial at a time: no node is left"
     head = f"{layout.slots} {'trial' if layout.slots == 1 else 'trials'} at a time"
     if layout.on_gpus:
         several = len(layout.nodes) > 1

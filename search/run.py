@@ -3,7 +3,7 @@
 Between `prepare`, which checks, and the command line, which shows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -25,13 +25,20 @@ from ..trainables.notes.split import Array, Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
 from .encoding import Work, encode_backbones
-from .executor.ray import Hooks, Nodes, engine, look_around, run_plan
+from .executor.courier import Courier, Sign, clear_nodes, is_on_network, keep, study_key
+from .executor.engine import engine, look_around
+from .executor.nodes import Nodes
+from .executor.ray import Hooks, run_plan
 from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
 from .rungs import study_rungs
 from .sampling import Proposer
-from .side_by_side import Encoded
+from .side_by_side import Encoded, about
+from .space_checks import drawn_modes
+from .telling import telling_by_type
+
+LARGE_STATES = {Mode.LAST_K, Mode.FULL}  # hundreds of megabytes an epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,10 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         EngineError: Ray could not be started or reached.
         LayoutError: the nodes cannot run what was asked for.
         StoreError: the store is gone, or another process has taken up the study.
+        OSError: a disk is full, or cannot be written or read.
     """
     study, request = prepared.study, prepared.request
+    sign = Sign.put_up(study.folder)
     try:
         study.on_outage(show.on_warning)
         machine = look_around()
@@ -104,12 +113,14 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                 gpus=machine.gpus,
                 address=request.address,
                 shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
+                allow_open=request.allow_open,
             ),
         ):
             elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
-            nodes = Nodes()
-            if machine.gpus:
-                nodes.wait()  # the encoding on the same device would disturb the measurement
+            nodes = Nodes(sign if request.address else None)
+            if machine.gpus or request.address:
+                # The encoding on the same device would disturb the measurement.
+                _require_shared_states(prepared, nodes.wait())
             shared = _encode(prepared, show)
             layout = _lay_out(prepared, nodes.wait())
             for warning in nodes.take_warnings():
@@ -125,6 +136,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     nodes=nodes,
                     limit=request.slots,
                     together=request.together,
+                    courier=_courier(prepared, shared, sign),
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
                         on_tick=show.on_tick,
@@ -135,9 +147,42 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                 )
             finally:
                 plan.close()
+                if request.address:
+                    distant = [node.id for node in nodes.known() if not node.sees_study]
+                    clear_nodes(study_key(study.folder), distant)
         return plan
     finally:
+        sign.take_down()
         study.close()
+
+
+def _courier(prepared: Prepared, shared: Shared, sign: Sign) -> Courier | None:
+    """What brings the materials to the nodes; None where they are there already."""
+    if not (prepared.request.address or is_on_network(sign.path)):
+        return None
+    return Courier(
+        sign=sign,
+        study=study_key(prepared.study.folder),
+        keeper=keep(prepared.states, shared.materials) if prepared.request.address else None,
+        states_are_shared=bool(prepared.settings.checkpoints),
+    )
+
+
+def _require_shared_states(prepared: Prepared, nodes: Sequence[Node]) -> None:
+    """Refuse nodes from which the states of trained backbones could not be kept.
+
+    Raises:
+        LayoutError: there are such nodes.
+    """
+    distant = dict.fromkeys(node.host for node in nodes if not node.sees_study)
+    if not distant or prepared.settings.checkpoints:
+        return
+    if large := drawn_modes(prepared.space) & LARGE_STATES:
+        raise LayoutError(
+            f"the states of trials in mode {', '.join(sorted(large))} are too large to travel "
+            f"from {', '.join(distant)} to this machine: give --checkpoints a folder that all "
+            "nodes share or an fsspec URL, or keep the --store in such a folder"
+        )
 
 
 def _lay_out(prepared: Prepared, nodes: list[Node]) -> Layout:
@@ -158,6 +203,7 @@ def _lay_out(prepared: Prepared, nodes: list[Node]) -> Layout:
 def _lay_out_more(prepared: Prepared, before: Layout, new: list[Node]) -> Layout:
     """Of nodes that join a running search; its trials stay on the same kind of device."""
     try:
+        _require_shared_states(prepared, new)
         added = _lay_out(prepared, new)
     except LayoutError:
         return Layout(())
@@ -186,6 +232,7 @@ def _plan(
         seed=settings.seed,
         elapsed_hours=elapsed_hours,
         watcher=show.watcher,
+        states=prepared.states,
         known_end=shared.known_end,
     )
 
@@ -194,16 +241,17 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
     confidential, modes = cache_dir(prepared.work), prepared.space.modes
-    lengths = {n: token_lengths(corpus, n, settings.max_tokens) for n in settings.backbones}
+    lengths = {}
+    for name in settings.backbones:
+        with telling_by_type(about(name)):
+            lengths[name] = token_lengths(corpus, name, settings.max_tokens)
     footprinter = _footprinter(prepared, card, lengths) if card else None
     tokens = {}
-    if modes != {Mode.FROZEN}:
-        tokens = {
-            name: encode_backbone_tokens(
+    for name in settings.backbones if modes != {Mode.FROZEN} else ():
+        with telling_by_type(about(name)):
+            tokens[name] = encode_backbone_tokens(
                 corpus, name, confidential, max_tokens=settings.max_tokens
             ).resolve()
-            for name in settings.backbones
-        }
     frozen = lengths if Mode.FROZEN in modes else {}
     if footprinter and card:  # the heads of those that do not fit by themselves are infeasible
         frozen = {
@@ -218,8 +266,9 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
             patience=settings.patience,
             batch_limit=settings.batch_limit,
             max_tokens=settings.max_tokens,
+            min_document_frequency=settings.min_document_frequency,
         ),
-        trials_dir=prepared.study.trial_folder(0).parent.resolve(),
+        states=prepared.states,
         cache=confidential.resolve(),
         features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},
         tokens=tokens,
@@ -237,9 +286,14 @@ def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -
 
     @cache
     def scratch_workload(vocabulary: int) -> tuple[Workload, int]:
-        folder = encode_tokens(
-            corpus, confidential, vocabulary=vocabulary, max_tokens=settings.max_tokens
-        )
+        with telling_by_type("making the sub-words of the scratch models"):
+            folder = encode_tokens(
+                corpus,
+                confidential,
+                vocabulary=vocabulary,
+                max_tokens=settings.max_tokens,
+                min_document_frequency=settings.min_document_frequency,
+            )
         own_lengths = Ragged.open(folder).lengths
         size = cast("int", read_meta(folder)["vocabulary"])
         return Workload(own_lengths, training, validation), size

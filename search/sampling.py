@@ -7,7 +7,7 @@ depends on (study seed, trial number, try) alone, so a resumed study does not re
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
@@ -20,22 +20,20 @@ from optuna.samplers import (
     RandomSampler,
 )
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
 
 from ..spaces.catalogue import Space
 from ..spaces.configs import Config
+from ..spaces.ranges import config_problems
 from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Role, State
 from ..spaces.seeds import derive_seed
 from .fits import Fits
 from .fitting_tpe import FittingTPE
 from .study import OBJECTIVES, Trial
+from .telling import of_a_space
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "nsga2")
 LEARNS_WHAT_FITS = "tpe"
-UNCONDITIONAL_ONLY = {
-    "gp": "models only the parameters that all branches share, and samples the rest at random",
-    "cmaes": "models only numbers that every configuration has, and samples the rest at random",
-}
 STARTUP_TRIALS = 10  # random proposals before TPE trusts its model
 POPULATION = 20  # of NSGA-II: small, because small studies are the rule here
 TRIES = 10  # proposals of the sampler for one trial: it may insist on what it knows
@@ -54,7 +52,7 @@ VIEW_RUNNING = 50
 RESULTS_A_PROPOSAL = 100
 RUNNING_A_PROPOSAL = 20
 MOST_PROPOSALS = 32
-PROBES = 64  # random proposals that tell what a space is like
+_SHOWN_CHARACTERS = 200  # of what a space's own error says
 
 
 class SpaceError(ValueError):
@@ -104,7 +102,7 @@ def make_sampler(
     raise SpaceError(f"a sampler is one of {list(SAMPLERS)}; got {name!r}")
 
 
-def suggest(space: Space, trial: optuna.Trial) -> Config:
+def suggest(space: Space, trial: BaseTrial) -> Config:
     """The space's config for this trial.
 
     Raises:
@@ -112,70 +110,18 @@ def suggest(space: Space, trial: optuna.Trial) -> Config:
     """
     try:
         config = space.suggest(trial)
-    except Exception as error:
-        raise SpaceError(
-            f"the space {space.name!r} failed: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # a user's own code may do anything
+        raise SpaceError(f"the space {space.name!r} failed: {of_a_space(error)}") from error
     if not isinstance(config, Config):
         raise SpaceError(
             f"the space {space.name!r} must return a config of headhunt.spaces.configs; "
             f"got {type(config).__name__}"
         )
-    return config
-
-
-def _probe(space: Space) -> Iterator[tuple[optuna.Trial, Config]]:
-    """Random proposals of the space, thrown away."""
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    for _ in range(PROBES):
-        trial = study.ask()
-        yield trial, suggest(space, trial)
-
-
-def is_conditional(space: Space) -> bool:
-    """Whether some parameters exist only under a choice of others, found by trying."""
-    return len({frozenset(trial.params) for trial, _ in _probe(space)}) > 1
-
-
-def check_space(space: Space, backbones: Sequence[str], build: Callable[[Config], object]) -> None:
-    """Refuse a space that some trial would fail in, found by trying.
-
-    `build` makes a config's network, and raises ValueError where its numbers do not fit.
-
-    Raises:
-        SpaceError: its function fails, returns no config or one that cannot be built, or puts a
-            head on an unknown backbone.
-    """
-    for _, config in _probe(space):
-        backbone = getattr(config, "backbone", None)
-        if backbone is not None and backbone not in backbones:
-            raise SpaceError(
-                f"the space {space.name!r} puts a head on the backbone {backbone!r}, which is none "
-                f"of the study's: add --backbone {backbone}"
-            )
-        try:
-            build(config)
-        except (ValueError, RuntimeError) as error:
-            raise SpaceError(
-                f"the space {space.name!r} proposes a config that cannot be built: {error}"
-            ) from error
-
-
-def check_sampler(name: str, space: Space | None, objective: Sequence[str]) -> None:
-    """Refuse a sampler that would quietly search at random; `space` is None where it is broken.
-
-    Raises:
-        SpaceError: it cannot model this space, or these objectives.
-    """
-    if name not in SAMPLERS:
-        raise SpaceError(f"a sampler is one of {list(SAMPLERS)}; got {name!r}")
-    if space is not None and name in UNCONDITIONAL_ONLY and is_conditional(space):
+    if problems := config_problems(config):
         raise SpaceError(
-            f"the sampler {name!r} {UNCONDITIONAL_ONLY[name]}, and the space {space.name!r} is "
-            "conditional: use --sampler tpe, or a space whose parameters always exist"
+            f"the space {space.name!r} proposes what no trial can run with: {'; '.join(problems)}"
         )
-    if name == "cmaes" and len(objective) > 1:
-        raise SpaceError("the sampler 'cmaes' has one objective; use tpe, gp or nsga2 for two")
+    return config
 
 
 class Proposes(Protocol):

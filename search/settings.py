@@ -1,12 +1,32 @@
 """What a search is asked: what a study is made with, and what a run of it is told."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..stores import Place
 from .plan import Budget
+
+MOST_HOURS = 1_000_000
+MOST_SLOTS = 100_000
+# Options with numbers, and the most that they may be: above it they are slips of the hand.
+MOST = {
+    "max_epochs": 100_000,
+    "patience": 100_000,
+    "max_tokens": 1_000_000,
+    "batch_limit": 100_000,
+    "slots": MOST_SLOTS,
+    "together": 10_000,
+}
+MOST_OF_BUDGET = {
+    "trials": 1_000_000_000,
+    "card_hours": MOST_HOURS,
+    "gpu_hours": MOST_HOURS,
+    "wall_hours": MOST_HOURS,
+    "stop_margin": 1,  # of F1
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +47,12 @@ class Settings:
     precision: str = "auto"  # of the encoding: auto | fp32 | bf16
     conflicting: str = "keep"  # identical texts with different labels: keep | drop
     train_fraction: float = 1.0
+    min_document_frequency: int = 1  # patients whose notes a word must be in to be learned
     text_column: str = "text"
     label_column: str = "label"
     patient_column: str = "patient_id"
     split_column: str = "split"
+    checkpoints: str = ""  # folder or fsspec URL of trials' states; "": in the study's own folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +69,36 @@ class Request:
     together: int = 1  # heads of one shape that a worker trains in one pass, at most
     mps: bool = False  # hold workers to their share of a device by NVIDIA's MPS
     address: str | None = None
+    allow_open: bool = False  # use a Ray that asks nobody for a token
+
+
+def told(value: object) -> str:
+    """A value for a message, cut where it is absurdly long."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def most_problems(values: Mapping[str, Any], most: Mapping[str, float]) -> list[str]:
+    """Options that are above what they may be."""
+    return [
+        f"{option_name(name)} must be at most {limit:,}; got {told(values[name])}"
+        for name, limit in most.items()
+        if values[name] is not None and values[name] > limit
+    ]
+
+
+def budget_problems(budget: Budget) -> list[str]:
+    """Numbers of a budget that are none."""
+    values = asdict(budget)
+    return [
+        f"{option_name(name)} must be a positive number; got {told(value)}"
+        for name, value in values.items()
+        if value is not None and not 0 < value < math.inf
+    ] + most_problems(
+        {name: None if v == math.inf else v for name, v in values.items()}, MOST_OF_BUDGET
+    )
+
+
+def option_name(field: str) -> str:
+    """How the command line calls it."""
+    return f"--{field.replace('_', '-')}"

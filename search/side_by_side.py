@@ -20,17 +20,13 @@ from typing import Protocol
 import torch
 
 from ..spaces.configs import backbone_label
-from ..trainables.card.cap import ShortOfMemoryError, TooLargeError
-from ..trainables.models.backbones import BackboneError
+from ..trainables.card.cap import TooLargeError
 from ..trainables.worker import share_threads
+from .telling import EncodingError, in_our_words
 
 Encoded = tuple[Path, bool] | TooLargeError  # the folder, and whether it was made just now
 READY = "ready"  # said first: from then on a corpus of any size is taken at once
 END_SECONDS = 5.0  # that a process has to end in when it is told to
-
-
-class EncodingError(RuntimeError):
-    """An encoding process failed in a way that no other error names; no note is quoted."""
 
 
 class Job(Protocol):
@@ -120,8 +116,8 @@ class _Process:
         except (EOFError, ConnectionError) as error:
             self._process.join(END_SECONDS)
             raise EncodingError(
-                f"{_about(self.job)} ended with its process (exit code {self._process.exitcode}; "
-                "-9: killed, as a machine does that is out of memory)"
+                f"{about(self.job.backbone)} ended with its process (exit code "
+                f"{self._process.exitcode}; -9: killed, as a machine does that is out of memory)"
             ) from error
         if isinstance(said, Exception) and not isinstance(said, TooLargeError):
             raise said
@@ -175,19 +171,10 @@ def _end_of(
         if device.type == "cuda":
             torch.cuda.set_device(device)  # or a context would be made on the first one as well
         return job.encode(device, progress)
-    except (ShortOfMemoryError, BackboneError) as error:
-        return type(error)(str(error))
-    except OSError as error:
-        if error.errno is not None:
-            return OSError(error.errno, error.strerror, error.filename)
-        return _unnamed(job, error)
-    except Exception as error:  # its message could quote a note
-        return _unnamed(job, error)
+    except Exception as error:
+        return in_our_words(about(job.backbone), error)
 
 
-def _unnamed(job: Job, error: Exception) -> EncodingError:
-    return EncodingError(f"{_about(job)} failed: {type(error).__name__}")
-
-
-def _about(job: Job) -> str:
-    return f"encoding the notes with the backbone {backbone_label(job.backbone)!r}"
+def about(backbone: str) -> str:
+    """What is done with it, as a message begins."""
+    return f"encoding the notes with the backbone {backbone_label(backbone)!r}"

@@ -13,9 +13,12 @@ from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
 from ..spaces.configs import Config
 from ..trainables.models.backbones import BackboneError, load_config
 from ..trainables.models.empty import build_empty
-from .sampling import SpaceError, check_space
+from .sampling import SpaceError
 from .settings import Settings
+from .space_checks import check_space
+from .telling import of_a_space
 
+_SHOWN_CHARACTERS = 80  # of a function's arguments
 FROZEN = {"heads", "scratch", "baselines", "all"}  # spaces in which no layer trains
 
 
@@ -59,15 +62,34 @@ def _find_space(settings: Settings) -> Space:
     sys.modules[spec.name] = module  # where dataclasses look for the module that they stand in
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise SpaceError(f"the file {file!r} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise SpaceError(f"the file {file!r} failed: {of_a_space(error)}") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise SpaceError(f"the file {file!r} has no function {function!r}")
     suggest = cast("Callable[..., Config]", found)
-    if len(inspect.signature(suggest).parameters) > 1:
+    if _takes_options(suggest, settings.space):
         return Space(settings.space, lambda trial: suggest(trial, options))
     return Space(settings.space, suggest)
+
+
+def _takes_options(suggest: Callable[..., Config], space: str) -> bool:
+    """Whether the function takes `SpaceOptions` beside the trial."""
+    try:
+        names = [f"argument {place}" for place in range(2)]
+        signature = inspect.signature(suggest)
+    except ValueError:
+        raise SpaceError(
+            f"the space {space!r} is no function of Python's: write one that takes an Optuna trial"
+        ) from None
+    for count in (2, 1):
+        with suppress(TypeError):
+            signature.bind(*names[:count])
+            return count == 2
+    raise SpaceError(
+        f"the space {space!r} must take an Optuna trial, or a trial and SpaceOptions; "
+        f"it takes {str(signature)[:_SHOWN_CHARACTERS]}"
+    )
 
 
 def _layers(backbones: Sequence[str]) -> int:
@@ -75,5 +97,5 @@ def _layers(backbones: Sequence[str]) -> int:
     depths = [SpaceOptions().layers]
     for name in backbones:
         with suppress(BackboneError):
-            depths.append(int(getattr(load_config(name), "num_hidden_layers", depths[0])))
+            depths.append(getattr(load_config(name), "num_hidden_layers", depths[0]))
     return min(depths)

@@ -6,6 +6,7 @@ and how one process alone holds one, is the store's.
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
-from ..stores import Held, Place, store_at
+from ..stores import Held, Place, reading, store_at
+from ..trainables.training.states import StateFolder
 from .tally import Tally
 
 T = TypeVar("T")
 TRIALS_FOLDER = "trials"
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
+FORGOTTEN = "forgotten_at"  # in the manifest
+PICKLED_NOTES = ("cma:", "sepcma:", "cmawm:")  # how the keys of CMA-ES's notes begin
 # Where Optuna keeps a constraint. Its own method does not change one that is set.
 EXCESS_ATTRIBUTE = f"constraints:{record.EXCESS_CONSTRAINT}"
 _OPTUNA_STATES = {
@@ -99,14 +103,16 @@ class Study:
         """Open an existing study to continue it.
 
         Raises:
-            StoreError: there is no such study, or another process holds it.
+            StoreError: there is no such study, it is broken, or another process holds it.
         """
         held = store_at(store).open(name)
         try:
             stored = held.read(name)
-            study = cls(name, held, stored.manifest)
-            for trial in stored.trials:
-                study._remember(read_trial(trial))
+            with reading(stored.place):
+                study = cls(name, held, stored.manifest)
+                for trial in stored.trials:
+                    study._remember(read_trial(trial))
+                study.manifest["objective"]  # which every later line needs
         except BaseException:
             held.close()
             raise
@@ -127,12 +133,26 @@ class Study:
 
     def set_budget(self, budget: Any) -> None:
         """Remember the budget of the latest run; `budget` is a `plan.Budget`."""
-        self.manifest["budget"] = asdict(budget)
+        self._set_manifest({**self.manifest, "budget": asdict(budget)})
+
+    @property
+    def forgotten_at(self) -> str:
+        """When its confidential files were removed, in UTC; "" where they may be there."""
+        return self.manifest.get(FORGOTTEN, "")
+
+    def set_forgotten(self, when: str) -> None:
+        """Remember that its confidential files are removed, or with "" that they are made again."""
+        manifest = {key: value for key, value in self.manifest.items() if key != FORGOTTEN}
+        self._set_manifest(manifest | ({FORGOTTEN: when} if when else {}))
+        self._held.sync()
+
+    def _set_manifest(self, manifest: dict[str, Any]) -> None:
         self._write(
             lambda: self._storage.set_study_user_attr(
-                self._held.study_id, record.MANIFEST_KEY, self.manifest
+                self._held.study_id, record.MANIFEST_KEY, manifest
             )
         )
+        self.manifest = manifest
 
     def holds(self, config: Config) -> bool:
         """Whether a trial of this config exists, whatever became of it."""
@@ -228,9 +248,10 @@ class Study:
         """Modelled hours spent: every epoch paid, and each backbone's encoding once."""
         return self.tally.card_hours
 
-    def trial_folder(self, number: int) -> Path:
-        """Where the trial's checkpoint and weights lie."""
-        return self.folder / TRIALS_FOLDER / f"{number:05d}"
+    @property
+    def states(self) -> StateFolder:
+        """Where the trials' checkpoints and weights lie."""
+        return StateFolder(self.folder.resolve() / TRIALS_FOLDER)
 
     def _add(
         self,
@@ -293,9 +314,23 @@ class Study:
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler's own notes, less CMA-ES's, which are pickled: a study is data alone."""
-    left_out = ("cma:", "sepcma:", "cmawm:", "constraints")
+    """The sampler's own notes, less CMA-ES's, which are pickled: a study is data alone.
+
+    They are left out where a study is written, and again where it is read, for it may have come
+    from elsewhere.
+    """
+    left_out = (*PICKLED_NOTES, "constraints")
     return {key: value for key, value in system.items() if not key.startswith(left_out)}
+
+
+def without_pickles(stored: FrozenTrial) -> FrozenTrial:
+    """The stored trial without what a sampler would unpickle."""
+    kept = {k: v for k, v in stored.system_attrs.items() if not k.startswith(PICKLED_NOTES)}
+    if len(kept) == len(stored.system_attrs):
+        return stored
+    harmless = copy(stored)  # the storage's own stays as it is
+    harmless.system_attrs = kept
+    return harmless
 
 
 def read_trial(stored: FrozenTrial) -> Trial:
@@ -312,7 +347,7 @@ def read_trial(stored: FrozenTrial) -> Trial:
         role=Role(attributes[record.ROLE_KEY]),
         seed=attributes[record.SEED_KEY],
         footprint=Footprint(**footprint) if footprint else None,
-        sampled=stored,
+        sampled=without_pickles(stored),
         reports=[
             EpochReport(**attributes[f"{record.EPOCH_KEY}{epoch}"])
             for epoch in range(1, epochs + 1)

@@ -311,6 +311,11 @@ RANKING_COLUMNS = (
 # Where a study keeps this. The study is an Optuna study in a journal file in a folder of its name;
 # each trial carries the following user attributes, whatever its state.
 JOURNAL_NAME = "study.journal"
+# What reading a journal raises, or using what it says, where it is broken or from something else.
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(AssertionError, RecursionError, OverflowError),
+)
 MANIFEST_KEY = "manifest"  # of the study: what was asked
 CONFIG_KEY = "config"  # config_to_dict
 CONFIG_HASH_KEY = "config_hash"

@@ -14,6 +14,7 @@ from .store import (
     StudyError,
     StudyNotFoundError,
     StudyUnreadableError,
+    reading,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "StudyError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "reading",
     "secrets_hidden",
     "store_at",
 ]

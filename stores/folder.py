@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
+from ..spaces.links import refuse_links_in
 from ..spaces.record import JOURNAL_NAME, MANIFEST_KEY
 from .journal import JournalFile
 from .lock import hold, holder, holder_name
@@ -24,9 +25,9 @@ from .store import (
     StoredStudy,
     StudyError,
     StudyNotFoundError,
-    StudyUnreadableError,
     being_searched,
     check_name,
+    reading,
 )
 
 T = TypeVar("T")
@@ -40,6 +41,10 @@ class FolderStore(Store):
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    def place_of(self, name: str) -> str:
+        """By its journal."""
+        return f"the journal {self.folder / name / JOURNAL_NAME}"
 
     def names(self) -> list[str]:
         """Those whose making was not cut short."""
@@ -64,7 +69,7 @@ class FolderStore(Store):
             self.refuse_taken(name)  # made since, by a process that is gone
             # What a process left that was killed before its manifest was whole is no study.
             self._journal(name).unlink(missing_ok=True)
-            held = HeldJournal(self._journal(name), lock, self.work / name)
+            held = self._held(name, lock)
         except BaseException:
             lock.release()
             raise
@@ -77,29 +82,32 @@ class FolderStore(Store):
         """Hold its journal for writing."""
         if not self.exists(name):
             raise self.not_found(name)
-        held = HeldJournal(self._journal(name), self._hold(name), self.work / name)
-        held.study_id = held.storage.get_study_id_from_name(name)
+        lock = self._hold(name)
+        try:
+            with reading(self.place_of(name)):
+                held = self._held(name, lock)
+                held.study_id = held.storage.get_study_id_from_name(name)
+        except BaseException:
+            lock.release()
+            raise
         return held
 
     def read(self, name: str) -> StoredStudy:
         """Its journal up to the last whole line."""
-        # A name with a separator would leave the store; Optuna creates a journal that is missing.
-        if not name or Path(name).name != name or not self._journal(name).is_file():
+        journal, place = self.folder / name / JOURNAL_NAME, self.place_of(name)
+        # A name with a separator, ".." or none would be no folder of the store; Optuna creates a
+        # journal that is missing.
+        is_name = Path(name).name == name and name and not name.startswith(".")
+        if not is_name or not _is_file(journal):
             raise self.not_found(name)
-        journal = self._journal(name)
-        try:
+        with reading(place):
             storage = JournalStorage(JournalFileBackend(str(journal)))
             studies = storage.get_all_studies()
             if not studies:  # the writer was killed before its first line was whole
-                return StoredStudy(name, {}, ())
+                return StoredStudy(name, {}, (), place)
             # A folder may have been renamed, but it holds one study.
             found = next((study for study in studies if study.study_name == name), studies[0])
-            return StoredStudy.of(name, storage, found)
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise StudyUnreadableError(
-                f"the journal {journal} cannot be read: a line before its last one is broken, or "
-                f"it is no Optuna journal ({type(error).__name__}); restore the file from a copy"
-            ) from error
+            return StoredStudy.of(name, storage, found, place)
 
     def not_found(self, name: str) -> StudyNotFoundError:
         """The same, of a folder that may not be there either."""
@@ -116,11 +124,19 @@ class FolderStore(Store):
     def _hold(self, name: str) -> FileLock:
         folder = self._journal(name).parent
         try:
+            for place in dict.fromkeys((folder, self.work / name)):
+                refuse_links_in(place)
             return hold(folder)
         except Timeout as error:
             raise being_searched(name, holder_name(folder)) from error
         except OSError as error:
             raise StudyError(f"the store {self} cannot be written: {error}") from error
+
+    def _held(self, name: str, lock: FileLock) -> "HeldJournal":
+        try:
+            return HeldJournal(self._journal(name), lock, self.work / name, self.place_of(name))
+        except OSError as error:
+            raise StudyError(f"the study {name!r} cannot be written: {error}") from error
 
 
 class HeldJournal(Held):
@@ -128,16 +144,20 @@ class HeldJournal(Held):
 
     storage: JournalStorage
 
-    def __init__(self, journal: Path, lock: FileLock, folder: Path) -> None:
+    def __init__(self, journal: Path, lock: FileLock, folder: Path, place: str) -> None:
         self.journal = JournalFile(journal)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        super().__init__(JournalStorage(self.journal), -1, folder)
+        super().__init__(JournalStorage(self.journal), -1, folder, place)
         self._lock = lock
 
     def write(self, change: Callable[[], T], *, found: Callable[[], T | None]) -> T:
         """Each of its lines is whole or not there; there are no outages."""
         del found
         return change()
+
+    def sync(self) -> None:
+        """Tell the disk."""
+        self.journal.sync()
 
     def close(self) -> None:
         """Tell the disk, and let others hold the study."""
@@ -150,4 +170,11 @@ def _is_whole(journal: Path) -> bool:
         with journal.open("rb") as file:
             return sum(line.endswith(b"\n") for line in islice(file, 2)) == 2
     except OSError:
+        return False
+
+
+def _is_file(journal: Path) -> bool:
+    try:
+        return journal.is_file()
+    except OSError:  # the name is too long for a folder
         return False

@@ -21,6 +21,7 @@ from sqlalchemy.exc import PendingRollbackError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential
 
+from ..spaces.links import refuse_links_in
 from ..spaces.record import MANIFEST_KEY
 from .postgresql import (
     Connection,
@@ -61,7 +62,7 @@ class HeldPostgresql(Held):
         storage = store.storage(
             self._connect, skip_table_creation=True, skip_compatibility_check=True
         )
-        super().__init__(storage, -1, store.work)
+        super().__init__(storage, -1, store.work, store.place_of(name))
 
     def make(self, directions: Sequence[StudyDirection], manifest: Mapping[str, Any]) -> None:
         """Make the study, with all that makes it one, in one transaction.
@@ -120,6 +121,9 @@ class HeldPostgresql(Held):
                 f"the store {self._store} has not answered for {OUTAGE_SECONDS:.0f} s ({error})"
             ) from None
 
+    def sync(self) -> None:
+        """Each commit was told to the server's disk."""
+
     def close(self) -> None:
         """End the connection, and with it the lock."""
         self.storage.engine.dispose()
@@ -129,6 +133,7 @@ class HeldPostgresql(Held):
         self._marked = True
         self.folder = self._store.work / f"{self._name}@{ending}"
         try:
+            refuse_links_in(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StudyError(

@@ -28,6 +28,7 @@ from .store import (
     StudyError,
     StudyUnreadableError,
     check_name,
+    reading,
 )
 
 try:
@@ -98,6 +99,10 @@ class PostgresqlStore(Store):
             if error.pgconn and error.pgconn.needs_password:
                 self._password = ask(f"Password for {self}")
 
+    def place_of(self, name: str) -> str:
+        """By its name and the store's."""
+        return f"the study {name!r} in the store {self}"
+
     def names(self) -> list[str]:
         """Those of headhunt: the tables may hold other programs' too."""
         with self._reader() as storage:
@@ -153,10 +158,11 @@ class PostgresqlStore(Store):
 
     def read(self, name: str) -> StoredStudy:
         """In one snapshot."""
-        with self._reader() as storage:
+        place = self.place_of(name)
+        with reading(place), self._reader() as storage:
             found = next((s for s in _ours(storage) if s.study_name == name), None)
             if storage is not None and found is not None:
-                return StoredStudy.of(name, storage, found)
+                return StoredStudy.of(name, storage, found, place)
         raise self.not_found(name)
 
     def connect(self, purpose: str) -> Connection:

@@ -5,7 +5,8 @@ Reading needs no hold, and changes nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from ..spaces.record import MANIFEST_KEY
+from ..spaces.record import MANIFEST_KEY, UNREADABLE
 
 LONGEST_NAME = 100  # bytes; file systems take 255
 T = TypeVar("T")
@@ -48,20 +49,40 @@ class StoredStudy:
     name: str
     manifest: dict[str, Any]  # what was asked; empty where the writer had not come to it
     trials: tuple[FrozenTrial, ...]  # by number; those that only wait to be asked are left out
+    place: str  # what `reading` names where it is broken
 
     @classmethod
-    def of(cls, name: str, storage: BaseStorage, study: FrozenStudy) -> "StoredStudy":
+    def of(cls, name: str, storage: BaseStorage, study: FrozenStudy, place: str) -> "StoredStudy":
         """From Optuna's storage, whatever it calls the study there."""
         trials = storage.get_all_trials(study._study_id, deepcopy=False)
         asked = (trial for trial in trials if trial.state is not TrialState.WAITING)
-        return cls(name, study.user_attrs.get(MANIFEST_KEY) or {}, tuple(asked))
+        return cls(name, dict(study.user_attrs.get(MANIFEST_KEY) or {}), tuple(asked), place)
+
+
+@contextmanager
+def reading(*places: str) -> Iterator[None]:
+    """What comes of a broken study, or of one that something else has written, as one error.
+
+    Raises:
+        StudyUnreadableError: in the place of it.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except UNREADABLE as error:
+        raise StudyUnreadableError(
+            f"{' or '.join(places)} cannot be read: it is broken, or no search has written it "
+            f"({type(error).__name__}); restore it from a copy"
+        ) from error
 
 
 class Held(ABC):
     """A study that this process holds: Optuna's storage of it, and its folder on this machine."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, folder: Path) -> None:
+    def __init__(self, storage: BaseStorage, study_id: int, folder: Path, place: str) -> None:
         self.storage, self.study_id = storage, study_id
+        self.place = place  # what `reading` names where it is broken
         self.folder = folder  # checkpoints and weights; what is confidential lies elsewhere
         self.on_outage: Callable[[str], None] = lambda _: None  # is told of one that may end
 
@@ -69,11 +90,13 @@ class Held(ABC):
         """What the store has of it.
 
         Raises:
+            StudyUnreadableError: what is there is broken.
             StoreLostError: the store does not answer.
         """
-        studies = self.storage.get_all_studies()
-        ours = next(study for study in studies if study._study_id == self.study_id)
-        return StoredStudy.of(name, self.storage, ours)
+        with reading(self.place):
+            studies = self.storage.get_all_studies()
+            ours = next(study for study in studies if study._study_id == self.study_id)
+            return StoredStudy.of(name, self.storage, ours, self.place)
 
     @abstractmethod
     def write(self, change: Callable[[], T], *, found: Callable[[], T | None]) -> T:
@@ -87,6 +110,14 @@ class Held(ABC):
         Raises:
             StoreLostError: the store does not answer, or cannot be written.
             StudyError: the study is no longer ours.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Have what was written survive a power cut too, where it would not yet.
+
+        Raises:
+            OSError: the disk cannot be told.
         """
 
     @abstractmethod
@@ -107,6 +138,10 @@ class Store(ABC):
     def unlock(self, ask: Callable[[str], str]) -> None:
         """Ask the user for a password where one is wanted and none is known."""
         del ask
+
+    @abstractmethod
+    def place_of(self, name: str) -> str:
+        """What holds the study, as a message calls it."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -147,6 +182,7 @@ class Store(ABC):
         Raises:
             StudyNotFoundError: there is none of this name.
             StudyError: another process holds it.
+            StudyUnreadableError: what is there is broken.
             StoreLostError: the store does not answer.
         """
 
@@ -192,10 +228,16 @@ def check_name(name: str) -> str:
     Raises:
         StudyError: it is none.
     """
-    bad = not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0\n")
-    if bad or len(name.encode(errors="replace")) > LONGEST_NAME:
+    bad = not name.isprintable() or name != name.strip() or any(c in name for c in "/\\")
+    if (
+        bad
+        or not name
+        or name.startswith((".", "-"))
+        or len(name.encode(errors="replace")) > LONGEST_NAME
+    ):
         raise StudyError(
-            "a study's name becomes a folder: no slashes, not beginning with '.' or '-', and at "
-            f"most {LONGEST_NAME} bytes; got {name!r}"
+            "a study's name becomes a folder: no slashes, nothing that cannot be printed, no white "
+            "space around it, not beginning with '.' or '-', and at most "
+            f"{LONGEST_NAME} bytes; got {name!r}"
         )
     return name

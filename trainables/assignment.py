@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..spaces.configs import Config, config_from_dict, config_to_dict
+from .training.states import StateStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class TrainingSettings:
     patience: int  # epochs without a better F1 after which a trial ends; 0: never
     batch_limit: int  # notes a step, and a validation batch, at most
     max_tokens: int  # tokens of a note at most
+    min_document_frequency: int = 1  # patients whose notes a word must be in to be learned
     keep_weights: bool = True  # write the best epoch's weights beside the checkpoint
 
 
@@ -53,7 +55,7 @@ class Materials:
     """Where a worker finds what it trains on, and where it leaves its state."""
 
     settings: TrainingSettings
-    trials_dir: Path  # a folder a trial in it
+    states: StateStore  # where trials' states are kept
     cache: Path  # the store's confidential folder; scratch tokens are made in it when first wanted
     features: dict[str, Path]  # backbone -> folder of its encoded corpus
     tokens: dict[str, Path] = field(default_factory=dict)  # backbone -> the corpus in its tokens

@@ -31,6 +31,7 @@ from .runner import (
 from .steps import Step
 from .training.checkpoints import Checkpoint
 from .training.loop import DivergedError, Epoch
+from .training.states import storage_problem
 from .training.stopping import why_over
 from .training.together import Member, train_together
 
@@ -85,10 +86,13 @@ def run_group(
     try:
         yield from _together(left, bench)
     except Exception as error:
-        memory, why = cap.judge(error), crash_reason(error)
+        problem, memory, why = storage_problem(error), cap.judge(error), crash_reason(error)
     else:
         return
     # Not in the handler: while it stands still, its error keeps the group's tensors.
+    if problem:
+        yield dict.fromkeys(left, Step(None, bench.ending()(State.RUNNING, problem), problem))
+        return
     if isinstance(memory, ShortOfMemoryError):
         lost = Step(None, bench.ending()(State.RUNNING, str(memory)))
         yield dict.fromkeys(left, lost)

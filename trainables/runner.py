@@ -26,7 +26,7 @@ from ..spaces.configs import (
     config_hash,
 )
 from ..spaces.record import EpochReport, Outcome, State
-from .assignment import Assignment, Materials
+from .assignment import Assignment, Materials, TrainingSettings
 from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
@@ -40,15 +40,10 @@ from .notes.split import Part
 from .notes.tokens import encode_tokens
 from .steps import Step
 from .training.batches import Ragged
-from .training.checkpoints import (
-    BEST,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    write_tensors,
-)
+from .training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .training.loop import DivergedError, Epoch, Task, train
 from .training.metrics import score
+from .training.states import Kind, Saved, StateStore, storage_problem
 
 TRAINED_BEFORE = "all epochs were trained before it was resumed"
 
@@ -81,7 +76,9 @@ def run_trial(
     ended = Ending.on(device, device_fraction)
     try:
         if isinstance(assignment.config, BaselineConfig):
-            report, parameters = _baseline(assignment.config, assignment.seed, corpus)
+            report, parameters = _baseline(
+                assignment.config, assignment.seed, corpus, materials.settings
+            )
             ended.sizes.update(trainable_parameters=parameters, total_parameters=parameters)
             yield Step(report, ended(State.COMPLETE, "fitted"))
             return
@@ -89,12 +86,15 @@ def run_trial(
         for report, reason in _network(assignment, corpus, materials, device, ended.sizes, gauge):
             yield ended.step(report, reason)
     except (DivergedError, BackboneError) as error:  # their messages are ours, and quote no note
-        memory, why = None, str(error)
+        problem, memory, why = "", None, str(error)
     except Exception as error:
-        memory, why = cap.judge(error), crash_reason(error)
+        problem, memory, why = storage_problem(error), cap.judge(error), crash_reason(error)
     else:
         return
     # Not in the handlers: while one stands still, its error keeps the trial's tensors.
+    if problem:
+        yield Step(None, ended(State.RUNNING, problem), problem)
+        return
     match memory:
         case TooLargeError():
             yield Step(None, ended(State.INFEASIBLE, str(memory), memory.excess_bytes))
@@ -184,9 +184,10 @@ def _network(
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A trial's state on disk."""
+    """A trial's states, in their store."""
 
-    folder: Path
+    states: StateStore
+    trial: int
     identity: str  # hash of its config
     backbone: str  # identity of the one whose frozen part is not stored; "" without
     keep_weights: bool
@@ -194,21 +195,26 @@ class StoredState:
     @classmethod
     def of(cls, assignment: Assignment, materials: Materials, backbone: str) -> "StoredState":
         """The assignment's."""
-        folder = materials.trials_dir / f"{assignment.number:05d}"
-        identity = config_hash(assignment.config)
-        return cls(folder, identity, backbone, materials.settings.keep_weights)
+        return cls(
+            states=materials.states,
+            trial=assignment.number,
+            identity=config_hash(assignment.config),
+            backbone=backbone,
+            keep_weights=materials.settings.keep_weights,
+        )
 
     def load(self) -> Checkpoint | None:
         """What there is to go on from."""
-        return load_checkpoint(self.folder, self.identity, self.backbone)
+        return load_checkpoint(self.states, self.trial, self.identity, self.backbone)
 
     def save(self, epoch: Epoch) -> None:
         """Write what the trial goes on from after this epoch, and its weights if they are best."""
         if epoch.is_best and self.keep_weights:
             metadata = {"config_hash": self.identity, "backbone": self.backbone}
-            write_tensors(self.folder / BEST, epoch.weights(), metadata)
-        checkpoint = epoch.checkpoint(self.identity)
-        save_checkpoint(self.folder, replace(checkpoint, backbone=self.backbone))
+            best = Saved(epoch.report.epoch, epoch.weights(), metadata)
+            self.states.put(self.trial, Kind.BEST, best)
+        checkpoint = replace(epoch.checkpoint(self.identity), backbone=self.backbone)
+        save_checkpoint(self.states, self.trial, checkpoint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +256,11 @@ def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Ma
     limit = materials.settings.max_tokens
     if isinstance(config, ScratchConfig):
         folder = encode_tokens(
-            corpus, materials.cache, vocabulary=config.vocabulary, max_tokens=limit
+            corpus,
+            materials.cache,
+            vocabulary=config.vocabulary,
+            max_tokens=limit,
+            min_document_frequency=materials.settings.min_document_frequency,
         )
         vocabulary = cast("int", read_meta(folder)["vocabulary"])
         return _whole(lambda: ScratchModel(config, vocabulary, classes, limit), _open(folder))
@@ -307,7 +317,9 @@ def _pooled(folder: Path, pooling: Pooling) -> Ragged:
     return _open(folder).pooled(pooling)
 
 
-def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochReport, int]:
+def _baseline(
+    config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
+) -> tuple[EpochReport, int]:
     """Fit a baseline and score it as one epoch; and its parameters."""
     wall, cpu = time.perf_counter(), time.process_time()
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
@@ -317,6 +329,8 @@ def _baseline(config: BaselineConfig, seed: int, corpus: Corpus) -> tuple[EpochR
         corpus.labels[training],
         seed,
         len(corpus.label_names),
+        frequency=settings.min_document_frequency,
+        groups=corpus.groups[training].tolist(),
     )
     scores = score(
         fitted.predict_proba([corpus.texts[i] for i in validation]), corpus.labels[validation]

@@ -15,3 +15,4 @@ class Step:
 
     report: EpochReport | None
     outcome: Outcome  # its state is running while the trial goes on
+    problem: str = ""  # of a disk: not of this trial alone, so that the search must end

@@ -6,10 +6,12 @@ trial does stands in `runner`, which needs no Ray.
 
 import json
 import os
+import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import ray
 import torch
@@ -17,10 +19,12 @@ from ray.tune import Trainable
 
 from ..spaces.record import EpochReport, Outcome, State
 from .assignment import Assignment, Materials
-from .card.cap import cap_of
+from .card.cap import ShortOfMemoryError, cap_of
 from .group import ApartWarning, Rounds, run_group
 from .notes.corpus import Corpus
+from .runner import crash_reason
 from .steps import Step
+from .training.states import storage_problem
 from .worker import settle
 
 # Keys of Tune's config, and of its results.
@@ -34,16 +38,49 @@ class NoGpuError(RuntimeError):
     """The worker holds a share of a GPU, and CUDA sees none."""
 
 
+class WorkerError(RuntimeError):
+    """A worker failed beside its trials: by type and place."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _quotes_no_note(plain: Callable[P, R]) -> Callable[P, R]:
+    """What the method raises is told without its words: Ray writes them to its logs and files."""
+
+    @wraps(plain)
+    def guarded(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return plain(*args, **named)
+        except (ShortOfMemoryError, NoGpuError):  # their words are ours
+            raise
+        except Exception as error:
+            why = crash_reason(error)
+        raise WorkerError(why)  # not in the handler: its error would go with this one
+
+    return guarded
+
+
 class HeadhuntTrainable(Trainable):
     """Runs groups of assignments, most often of one, one after the other in the same process."""
 
+    @_quotes_no_note
     def setup(self, config: dict[str, Any], **shared: Any) -> None:
         """Take what all trials of the study share, and the first assignments.
 
-        `shared` has what Tune's `with_parameters` brings: `corpus` and `materials`.
+        `shared` has what Tune's `with_parameters` brings: `corpus`, `materials`, and `courier`, a
+        function that gives the materials as they are on this node; None where they are so already.
         """
         corpus: Corpus = shared["corpus"]
         materials: Materials = shared["materials"]
+        courier: Callable[[Materials], Materials] | None = shared.get("courier")
+        self._problem = ""
+        try:
+            materials = courier(materials) if courier else materials
+        except OSError as error:
+            found = storage_problem(error, "the copies of the features") or str(error)
+            self._problem = f"on the node {socket.gethostname()}, {found}"
         self._corpus, self._materials = corpus, materials
         os.environ.update(json.loads(config.get(ENVIRONMENT, "{}")))  # CUDA reads it as it starts
         resources = self.trial_resources.required_resources if self.trial_resources else {}
@@ -57,11 +94,13 @@ class HeadhuntTrainable(Trainable):
         self._cap = cap_of(self._device, materials.limit_bytes)
         self._begin(config)
 
+    @_quotes_no_note
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next assignments on this warm worker."""
         self._begin(new_config)
         return True
 
+    @_quotes_no_note
     def step(self) -> dict[str, Any]:
         """One epoch, of each trial of the group.
 
@@ -94,6 +133,9 @@ class HeadhuntTrainable(Trainable):
         self._rounds: Rounds = _nothing()  # lets go of the trials before
         self._stopped: list[int] | None = None
         group = [Assignment.from_json(text) for text in json.loads(config[ASSIGNMENTS])]
+        if self._problem:
+            self._rounds = _without_materials(group, self._problem)
+            return
         run = _without_gpu if self._lacks_gpu else run_group
         self._rounds = run(
             group,
@@ -107,6 +149,12 @@ class HeadhuntTrainable(Trainable):
 
 def _nothing() -> Rounds:
     yield from ()
+
+
+def _without_materials(group: Sequence[Assignment], problem: str) -> Rounds:
+    """Trials for which nothing could be brought to their node."""
+    lost = Step(None, Outcome(state=State.RUNNING, reason=problem), problem)
+    yield {one.number: lost for one in group}
 
 
 def _without_gpu(group: Sequence[Assignment], *unused: Any, **unused_too: Any) -> Rounds:
@@ -127,6 +175,7 @@ def steps_to_json(steps: Mapping[int, Step]) -> str:
             number: {
                 "report": step.report.to_dict() if step.report else None,
                 "outcome": asdict(step.outcome),
+                "problem": step.problem,
             }
             for number, step in steps.items()
         }
@@ -143,4 +192,5 @@ def _step(stored: dict[str, Any]) -> Step:
     return Step(
         EpochReport(**stored["report"]) if stored["report"] else None,
         Outcome(**{**outcome, "state": State(outcome["state"])}),
+        stored["problem"],
     )

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,6 +20,7 @@ COMMANDS = {
     "rank": ("rank", "Rank a study's complete trials."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
+    "forget": ("forget", "Remove a study's confidential files; its record stays."),
     "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
 }
 
@@ -63,4 +66,22 @@ def _root() -> None:
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    app(prog_name="headhunt")
+    try:
+        app(prog_name="headhunt")
+    except Exception as error:
+        typer.echo(f"error: {_unforeseen(error)}", err=True)
+        raise SystemExit(1) from None
+
+
+def _unforeseen(error: Exception) -> str:
+    """An error that nobody has caught, by its type and where it was: its message could be a note.
+
+    What ends so is a fault of headhunt's, and its developers need the places.
+    """
+    ours = str(Path(__file__).parents[2])
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(ours)]
+    places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return (
+        f"headhunt failed: {type(error).__name__} at {places}; what it says is not shown, for it "
+        "could quote a note. Nothing that ended is lost; please report this line"
+    )

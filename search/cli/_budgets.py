@@ -1,9 +1,10 @@
-"""Options of a budget that several commands have."""
+"""Options that several commands have: of a budget, and the largest seed."""
 
 from typing import Annotated
 
 import typer
 
+MOST_SEED = 2**31 - 1
 CardHours = Annotated[
     float | None,
     typer.Option(help="Budget: modelled GPU-hours on the card.", show_default=False),

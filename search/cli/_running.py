@@ -25,6 +25,7 @@ def run_and_exit(
     together: int = 1,
     mps: bool = False,
     address: str | None,
+    allow_open: bool = False,
 ) -> NoReturn:
     """Run the search, print its ranking, and exit with its status."""
     from rich.console import Console
@@ -34,7 +35,8 @@ def run_and_exit(
         from ...stores import StoreError
         from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
-        from ..executor.ray import EngineError
+        from ...trainables.training.states import storage_problem
+        from ..executor.engine import EngineError
         from ..launch import LaunchError, prepare
         from ..layout import LayoutError
         from ..plan import Budget
@@ -42,7 +44,7 @@ def run_and_exit(
         from ..run import run_search
         from ..sampling import SpaceError
         from ..settings import Request
-        from ..side_by_side import EncodingError
+        from ..telling import EncodingError
 
         request = Request(
             notes=notes,
@@ -55,6 +57,7 @@ def run_and_exit(
             together=together,
             mps=mps,
             address=address,
+            allow_open=allow_open,
         )
         try:
             prepared = prepare(request)
@@ -66,6 +69,8 @@ def run_and_exit(
         typer.echo(f"warning: {warning}", err=True)
     run = f" --slots {slots}" if slots else ""
     run += f" --together {together}" if together > 1 else ""
+    run += f" --address {address}" if address else ""
+    run += " --allow-open-cluster" if allow_open else ""
     again = f"headhunt search {notes} --study {study}{store_options(store, work)}{run} --resume"
     view = ProgressView(together)
     try:
@@ -84,7 +89,8 @@ def run_and_exit(
         typer.echo(f"error: {problem}; what it wrote is kept: continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except OSError as problem:  # a full disk, a store that can no longer be written
-        typer.echo(f"error: {problem}: mend it, then continue with `{again}`", err=True)
+        what = storage_problem(problem, f"the store {store}") or str(problem)
+        typer.echo(f"error: {what}; mend it, then continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
     except StoreError as problem:  # another search has it, or the database refuses something
         typer.echo(f"error: {problem}; continue with `{again}`", err=True)

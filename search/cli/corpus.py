@@ -96,7 +96,7 @@ def check(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The CSV file to write.")],
-    notes: Annotated[int, typer.Option(min=1, help="Notes to write.")] = 5444,
+    notes: Annotated[int, typer.Option(min=1, max=10_000_000, help="Notes to write.")] = 5444,
     seed: Annotated[int, typer.Option(help="Same seed, same notes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:

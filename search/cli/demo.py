@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ._budgets import MOST_SEED
 from ._running import run_and_exit
 from ._stores import StoreOption, WorkOption, named_store, refuse, store_options
 
@@ -14,10 +15,18 @@ NOTES, TRIALS, EPOCHS = 1200, 24, 6
 
 @app.command()
 def demo(
-    notes: Annotated[int, typer.Option(min=100, help="Synthetic notes to write.")] = NOTES,
-    trials: Annotated[int, typer.Option(min=1, help="Budget: trials that start.")] = TRIALS,
-    max_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a trial at most.")] = EPOCHS,
-    seed: Annotated[int, typer.Option(help="Of the notes, split, trials and sampler.")] = 0,
+    notes: Annotated[
+        int, typer.Option(min=100, max=1_000_000, help="Synthetic notes to write.")
+    ] = NOTES,
+    trials: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Budget: trials that start.")
+    ] = TRIALS,
+    max_epochs: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Epochs of a trial at most.")
+    ] = EPOCHS,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the notes, split, trials and sampler.")
+    ] = 0,
     store: StoreOption = None,
     work: WorkOption = None,
 ) -> None:

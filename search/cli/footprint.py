@@ -66,8 +66,10 @@ def footprint(
     mode: Annotated[
         str, typer.Option(help="How the backbone trains: frozen | last_k | full | lora.")
     ] = "frozen",
-    last_k: Annotated[int, typer.Option(min=1, help="last_k: layers that train.")] = 2,
-    lora_rank: Annotated[int, typer.Option(min=1, help="lora: width of the additions.")] = 8,
+    last_k: Annotated[int, typer.Option(min=1, max=1_000, help="last_k: layers that train.")] = 2,
+    lora_rank: Annotated[
+        int, typer.Option(min=1, max=100_000, help="lora: width of the additions.")
+    ] = 8,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Compute activations twice to keep fewer.")
     ] = False,
@@ -75,28 +77,41 @@ def footprint(
         int | None,
         typer.Option(
             min=0,
+            max=1_000_000,
             help="adapter, lightweight, grn: width inside. (default: 64, 256, full)",
             show_default=False,
         ),
     ] = None,
     attention_width: Annotated[
         int | None,
-        typer.Option(min=1, help="tiny_attention: width. (default: 1)", show_default=False),
+        typer.Option(
+            min=1, max=1_000_000, help="tiny_attention: width. (default: 1)", show_default=False
+        ),
     ] = None,
     pooling: Annotated[str, typer.Option(help="first | mean | max | attention.")] = "mean",
-    width: Annotated[int, typer.Option(min=1, help="transformer, moe: of a token.")] = 32,
-    blocks: Annotated[int, typer.Option(min=1, help="transformer, moe: layers.")] = 1,
-    feed_forward: Annotated[int, typer.Option(min=1, help="transformer, moe: width.")] = 32,
-    experts: Annotated[int, typer.Option(min=1, help="moe.")] = 10,
-    vocabulary: Annotated[int, typer.Option(min=100, help="transformer, moe: sub-words.")] = 20_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Notes in memory at once.")] = 8,
-    accumulation: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
-    optimiser: Annotated[str, typer.Option(help="adamw | sgd | adafactor.")] = "adamw",
-    max_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a note at most.")] = 256,
-    batch_limit: Annotated[
-        int, typer.Option(min=1, help="Notes of a validation batch, as in a search.")
+    width: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="transformer, moe: of a token.")
+    ] = 32,
+    blocks: Annotated[int, typer.Option(min=1, max=100, help="transformer, moe: layers.")] = 1,
+    feed_forward: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="transformer, moe: width.")
+    ] = 32,
+    experts: Annotated[int, typer.Option(min=1, max=10_000, help="moe.")] = 10,
+    vocabulary: Annotated[
+        int, typer.Option(min=100, max=10_000_000, help="transformer, moe: sub-words.")
+    ] = 20_000,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Notes in memory at once.")
     ] = 8,
-    epochs: Annotated[int, typer.Option(min=1, help="For the card hours.")] = 10,
+    accumulation: Annotated[int, typer.Option(min=1, max=1_000_000, help="Batches a step.")] = 1,
+    optimiser: Annotated[str, typer.Option(help="adamw | sgd | adafactor.")] = "adamw",
+    max_tokens: Annotated[
+        int, typer.Option(min=8, max=1_000_000, help="Tokens of a note at most.")
+    ] = 256,
+    batch_limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Notes of a validation batch, as in a search.")
+    ] = 8,
+    epochs: Annotated[int, typer.Option(min=1, max=1_000_000, help="For the card hours.")] = 10,
     notes: Annotated[
         Path | None,
         typer.Option(
@@ -106,10 +121,12 @@ def footprint(
         ),
     ] = None,
     note_count: Annotated[
-        int, typer.Option(min=10, help="Notes, 70 % of them to train on.")
+        int, typer.Option(min=10, max=10_000_000, help="Notes, 70 % of them to train on.")
     ] = 5444,
-    note_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a note in the mean.")] = 107,
-    classes: Annotated[int, typer.Option(min=2, help="Labels.")] = 2,
+    note_tokens: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Tokens of a note in the mean.")
+    ] = 107,
+    classes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Labels.")] = 2,
     written_as: Annotated[FootprintFormat, typer.Option("--format")] = FootprintFormat.TABLE,
     calibrate: Annotated[
         Path | None,
@@ -188,6 +205,10 @@ def footprint(
                 table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
             _refuse([str(problem)])
+        except (RuntimeError, OverflowError) as problem:
+            if isinstance(problem, RuntimeError) and "overflow" not in str(problem).lower():
+                raise
+            _refuse(["sizes so large cannot be counted, for their bytes are too many: lower them"])
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return

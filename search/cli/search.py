@@ -22,7 +22,8 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION (default: heads)",
+            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION, your own code, "
+            "which is run with your rights (default: heads)",
             show_default=False,
         ),
     ] = None,
@@ -100,6 +101,14 @@ def search(
         str | None,
         typer.Option(help="A running Ray cluster to join, or auto.", show_default=False),
     ] = None,
+    allow_open_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--allow-open-cluster",
+            help="Use a Ray without token authentication: whoever reaches it on the network can "
+            "run anything on its nodes.",
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(help="Of split, trials and sampler. (default: 0)", show_default=False),
@@ -152,6 +161,14 @@ def search(
             help="Share of the training notes to use, in (0, 1]. (default: 1)", show_default=False
         ),
     ] = None,
+    min_document_frequency: Annotated[
+        int | None,
+        typer.Option(
+            help="Scratch models and baselines learn a word only from so many patients (or notes, "
+            "where patients are not known): keeps names and other rare words out. (default: 1)",
+            show_default=False,
+        ),
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option(help="(default: text)", show_default=False)
     ] = None,
@@ -165,6 +182,14 @@ def search(
     split_column: Annotated[
         str | None,
         typer.Option(help="'' for none. (default: split, if there)", show_default=False),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder that all nodes share, or fsspec URL, for trials' checkpoints and best "
+            "weights. (default: in the study's folder)",
+            show_default=False,
+        ),
     ] = None,
     store: StoreOption = None,
     work: WorkOption = None,
@@ -189,10 +214,12 @@ def search(
         "precision": precision,
         "conflicting": conflicting,
         "train_fraction": train_fraction,
+        "min_document_frequency": min_document_frequency,
         "text_column": text_column,
         "label_column": label_column,
         "patient_column": patient_column,
         "split_column": split_column,
+        "checkpoints": checkpoints,
     }
     run_and_exit(
         notes=notes,
@@ -212,4 +239,5 @@ def search(
         together=together,
         mps=mps,
         address=address,
+        allow_open=allow_open_cluster,
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from enum import StrEnum
-from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._budgets import CardHours, StopMargin
+from ._budgets import MOST_SEED, CardHours, StopMargin
 from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
@@ -79,11 +77,13 @@ def simulate(
     ] = None,
     stop_margin: StopMargin = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Searches a scenario, each with its own seed.")
+        int, typer.Option(min=1, max=1000, help="Searches a scenario, each with its own seed.")
     ] = 1,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="The first seed. (default: the study's)", show_default=False),
+        typer.Option(
+            min=0, max=MOST_SEED, help="The first seed. (default: the study's)", show_default=False
+        ),
     ] = None,
     written_as: Annotated[
         SimulationFormat, typer.Option("--format", help="json has every seed's figures.")
@@ -135,30 +135,27 @@ def _scenarios(
         SimulationError: all that is wrong, a line each.
     """
     from ..sampling import SAMPLERS
+    from ..settings import MOST_SLOTS, budget_problems, told
     from ..simulation.recorded import SimulationError
     from ..simulation.scenarios import REPLAY, Scenario
 
     settings = recorded.settings
     samplers = (sampler or settings.sampler).split(",")
-    counts = [int(count) if count.isdigit() else 0 for count in slots.split(",")]
+    counts = [int(c) if c.isascii() and c.isdigit() else 0 for c in slots.split(",")]
     known = (*SAMPLERS, REPLAY)
-    limits = {name: limit for name, limit in asdict(budget).items() if limit is not None}
     rules = (
-        (min(counts) >= 1, f"--slots takes numbers from 1 on, commas between; got {slots!r}"),
-        (set(samplers) <= set(known), f"--sampler takes {', '.join(known)}; got {sampler!r}"),
-        *(
-            (
-                0 < limit < inf,
-                f"--{name.replace('_', '-')} must be a positive number; got {limit}",
-            )
-            for name, limit in limits.items()
+        (
+            min(counts) >= 1,
+            f"--slots takes numbers from 1 on, commas between; got {told(repr(slots))}",
         ),
+        (set(samplers) <= set(known), f"--sampler takes {', '.join(known)}; got {sampler!r}"),
+        (max(counts) <= MOST_SLOTS, f"--slots must be at most {MOST_SLOTS:,}"),
         (
             budget.card_hours is None or recorded.limit_bytes is not None,
             "--card-hours needs a study with a card: without one there are no card hours",
         ),
     )
-    wrong = [message for holds, message in rules if not holds]
+    wrong = [message for holds, message in rules if not holds] + budget_problems(budget)
     if wrong:
         raise SimulationError("\n".join(wrong))
     chosen = {None: [settings.rungs], RungsChoice.BOTH: [True, False]}

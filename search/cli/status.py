@@ -1,10 +1,13 @@
 """`headhunt status`: how far a study is, and whether somebody searches it now."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._stores import StoreOption, named_store, refuse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer()
 
@@ -16,45 +19,59 @@ def status(
 ) -> None:
     """Show how far STUDY is: trials by state, the best so far, what was spent of the budget."""
     from ...analysis import StoreError, trials
+    from ...stores import reading
 
     place = named_store(store)
     try:
         frame, held = trials(study, store=place), place.holder(study)
+        if not frame.attrs["manifest"]:
+            refuse(f"the study {study!r} was killed while it was made: start it anew")
+        with reading(place.place_of(study)):
+            lines = _lines(study, frame, held)
     except StoreError as error:
         refuse(str(error))
+    for line in lines:
+        typer.echo(line)
+
+
+def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
+    """What is shown of the study whose trials these are, and who holds it."""
     manifest = frame.attrs["manifest"]
-    if not manifest:
-        refuse(f"the study {study!r} was killed while it was made: start it anew")
     corpus, budget = manifest["corpus"], manifest["budget"]
     counts = frame["state"].value_counts()
     card = manifest["card"]["name"] if manifest["card"] else "no card"
-    typer.echo(f"{study}: space {manifest['space']}, sampler {manifest['sampler']}, card {card}")
-    typer.echo(
+    lines = [f"{study}: space {manifest['space']}, sampler {manifest['sampler']}, card {card}"]
+    lines.append(
         f"notes: {corpus['notes']} in {len(corpus['classes'])} classes; "
         + ", ".join(f"{count} {part}" for part, count in corpus["parts"].items())
     )
-    typer.echo("trials: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
+    lines.append("trials: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
     complete = frame[frame["state"] == "complete"]
     if complete["f1"].notna().any():
         best = complete.sort_values("f1", ascending=False).iloc[0]
-        typer.echo(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
+        lines.append(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
     started = int(frame["state"].isin(["running", "complete", "pruned", "failed"]).sum())
     encoding = (frame["card_hours"] - frame["card_hours_marginal"]).groupby(frame["backbone"]).max()
     card_hours = frame["card_hours_marginal"].sum() + encoding.sum()  # each backbone encodes once
     spent = {"trials": started, "card_hours": card_hours}
     for name, limit in budget.items():
         if name == "stop_margin" and limit is not None:
-            typer.echo(f"it ends when a trial better by {limit:g} F1 has become unlikely")
+            lines.append(f"it ends when a trial better by {limit:g} F1 has become unlikely")
         elif limit is not None:
             done = f"{spent[name]:.4g} of " if name in spent else ""
-            typer.echo(f"budget: {done}{limit:g} {name.replace('_', ' ')}")
+            lines.append(f"budget: {done}{limit:g} {name.replace('_', ' ')}")
+    if forgotten := manifest.get("forgotten_at"):
+        lines.append(
+            f"its confidential files were removed at {forgotten}: --resume makes them anew"
+        )
     running = int(counts.get("running", 0))
     if held:
-        typer.echo(f"it is being searched by {held}")
+        lines.append(f"it is being searched by {held}")
     elif running:
-        typer.echo(
+        lines.append(
             f"nobody searches it: --resume continues its {running} unfinished "
             + ("trial" if running == 1 else "trials")
         )
     else:
-        typer.echo("nobody searches it")
+        lines.append("nobody searches it")
+    return lines

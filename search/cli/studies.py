@@ -1,8 +1,13 @@
 """`headhunt studies`: what a store holds."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ._stores import StoreOption, named_store, refuse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer()
 
@@ -16,6 +21,7 @@ def studies(
 
     from ...analysis import StoreError, StudyUnreadableError, trials
     from ...analysis.tables import console
+    from ...stores import reading
 
     place = named_store(store)
     try:
@@ -32,23 +38,27 @@ def studies(
     table.add_column("best F1", justify="right")
     for name in names:
         try:
-            frame = trials(name, store=place)
+            with reading(place.place_of(name)):
+                cells = _cells(trials(name, store=place))
         except StudyUnreadableError as error:
             typer.echo(f"error: {error}", err=True)
             continue
-        manifest = frame.attrs["manifest"]
-        if not manifest:  # killed while it was made: no study
-            continue
-        counts = frame["state"].value_counts()
-        best = frame.loc[frame["state"] == "complete", "f1"].max()
-        table.add_row(
-            name,
-            str(manifest["corpus"]["notes"]),
-            manifest["space"],
-            *(
-                str(counts.get(state, 0))
-                for state in ("complete", "pruned", "infeasible", "failed", "running")
-            ),
-            f"{best:.4f}" if best == best else "",
-        )
+        if cells:
+            table.add_row(name, *cells)
     console().print(table)
+
+
+def _cells(frame: "pd.DataFrame") -> list[str]:
+    """The row of the study whose trials these are; none where it was killed while it was made."""
+    manifest = frame.attrs["manifest"]
+    if not manifest:
+        return []
+    counts = frame["state"].value_counts()
+    best = frame.loc[frame["state"] == "complete", "f1"].max()
+    states = ("complete", "pruned", "infeasible", "failed", "running")
+    return [
+        str(manifest["corpus"]["notes"]),
+        manifest["space"],
+        *(str(counts.get(state, 0)) for state in states),
+        f"{best:.4f}" if best == best else "",
+    ]

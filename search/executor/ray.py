@@ -5,43 +5,24 @@ and its own files are thrown away. Every run of a search is a new Tune run over 
 """
 
 import json
-import logging
-import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before Ray is imported: its own loggers, snapshots and signal handling cost time and hide ours.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(10**6)  # we say how many, by the slots
-os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(10**9)
-os.environ["TUNE_WARN_THRESHOLD_S"] = "5"
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # confidential data: nobody is called
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-
-import ray
 from ray import tune
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.object_cache import _ObjectCache
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...spaces.configs import BaselineConfig
 from ...spaces.record import State
 from ...trainables.assignment import Assignment, Materials
-from ...trainables.card.devices import CudaLooks, Looks, Survey
 from ...trainables.notes.corpus import Corpus
 from ...trainables.steps import Step
 from ...trainables.trainable import (
@@ -57,252 +38,13 @@ from ..groups import Groups
 from ..layout import Layout, Node, NodeSlots
 from ..plan import Plan, Turn
 from ..slots import Held, Slots
+from .courier import Courier
+from .engine import StorageError
+from .nodes import Nodes
 
-KNOCK_SECONDS = 10.0
 NODES_SECONDS = 3.0  # between two looks at which nodes there are
-SURVEY_SECONDS = 120.0  # a cold machine imports PyTorch twice for it
-LOOK_SECONDS = 5.0  # after which a node that does not answer has not
-RENEW_SECONDS = 30.0  # between two lookouts of a node whose devices fail
 BUNDLE, NODE = "bundle", "node"  # keys of Tune's config
 NODE_LABEL = "ray.io/node-id"
-
-
-class EngineError(RuntimeError):
-    """Ray could not be started or reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What this machine has to start Ray with."""
-
-    cpus: int
-    gpus: int
-
-
-def look_around() -> Machine:
-    """The CPUs and GPUs of this machine, without starting anything."""
-    import torch
-
-    return Machine(_cpus(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
-
-
-def _cpus() -> int:
-    """CPUs that this process may use; macOS does not tell, and has all of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextmanager
-def engine(*, cpus: int, gpus: int, address: str | None, shared_bytes: int = 0) -> Iterator[None]:
-    """Ray for as long as the block runs: started here, or joined at `address`.
-
-    `shared_bytes` is the size of the notes, which workers get through Ray's memory: it is made
-    large enough that they are never spilled to a disk.
-
-    Raises:
-        EngineError: it could not be started or reached.
-    """
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        options["address"] = address
-    else:
-        options |= {
-            "address": "local",  # never a cluster that happens to run here
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "include_dashboard": False,
-            # Features are mapped files, not objects; only the notes pass through here.
-            "object_store_memory": max(256 * 1024**2, 4 * shared_bytes),
-        }
-    # A worker's traceback could quote a note, and what happened is told by the study.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    try:
-        if address:
-            _knock(address)
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"reached at {address!r}" if address else "started"
-        raise EngineError(f"Ray could not be {where}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens: Ray itself tries for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
-
-
-class _Lookout:
-    """Looks at the devices of the node that it sits on."""
-
-    def __init__(self, looks: Callable[[str], Looks]) -> None:
-        self._looks = looks(ray.get_runtime_context().get_node_id())
-
-    def survey(self) -> Survey:
-        """What the node has."""
-        return self._looks.survey()
-
-    def free_bytes(self) -> tuple[int, ...]:
-        """Free on each device now."""
-        return self._looks.free_bytes()
-
-
-class Nodes:
-    """The nodes of the running engine, and a lookout on each that has GPUs.
-
-    Lookouts come up in the background; a node without GPUs needs none. One that is dead, or whose
-    CUDA has failed for good, is replaced.
-    """
-
-    def __init__(self, looks: Callable[[str], Looks] = lambda _: CudaLooks()) -> None:
-        self._looks = looks
-        self._lookouts: dict[str, Any] = {}
-        self._begun_at: dict[str, float] = {}  # of each lookout
-        self._surveys: dict[str, Any] = {}  # futures
-        self._late: dict[str, tuple[Any, float]] = {}  # looks that have not come back, since when
-        self._alive: dict[str, dict[str, Any]] = {}
-        self._without: dict[str, str] = {}  # nodes that are left out, and why
-        self._warnings: list[str] = []
-        self.refresh()
-
-    def refresh(self) -> set[str]:
-        """See which nodes there are, and return those that are gone."""
-        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        lost = self._alive.keys() - alive.keys()
-        for node in lost:
-            for known in (self._lookouts, self._surveys, self._late, self._without):
-                known.pop(node, None)
-        for node in alive.keys() - self._alive.keys():
-            if alive[node]["Resources"].get("GPU"):
-                self._watch(node)
-                self._surveys[node] = self._lookouts[node].survey.remote()
-        self._alive = alive
-        return lost
-
-    def wait(self) -> list[Node]:
-        """All nodes, when each has been surveyed; one that does not answer is left out till then.
-
-        Raises:
-            EngineError: there are nodes with GPUs, and none of them could be surveyed.
-        """
-        futures = list(self._surveys.values())
-        if futures:
-            ray.wait(futures, num_returns=len(futures), timeout=SURVEY_SECONDS)
-        known = self.known()
-        for node in self._surveys.keys() - {node.id for node in known}:
-            self._leave_out(node, f"it has not answered in {SURVEY_SECONDS:.0f} s")
-        if futures and self._surveys.keys() <= self._without.keys():
-            raise EngineError("; ".join(self._without.values()))
-        return known
-
-    def known(self) -> list[Node]:
-        """The nodes that are surveyed, now."""
-        found = []
-        for node in self._alive:
-            if not self._is_surveyed(node):
-                continue
-            try:
-                found.append(self._node(node))
-                self._without.pop(node, None)
-            except RayTaskError as error:  # PyTorch's words about a device: no note came near it
-                self._leave_out(node, str(error.cause).partition("\n")[0])
-            except RayError as error:
-                self._leave_out(node, type(error).__name__)
-        return found
-
-    def take_warnings(self) -> list[str]:
-        """What the user was not told yet."""
-        taken, self._warnings = self._warnings, []
-        return taken
-
-    def free_bytes(self, node: str) -> tuple[int, ...] | None:
-        """Free on each device of a node; None if it does not answer now."""
-        if node not in self._lookouts:
-            return None
-        if node in self._late:  # to ask again before it is back would only take time
-            look, since = self._late[node]
-            if not _is_ready(look):
-                if time.monotonic() - since > SURVEY_SECONDS:
-                    self._replace(node)
-                return None
-            del self._late[node]
-        look = self._lookouts[node].free_bytes.remote()
-        try:
-            return ray.get(look, timeout=LOOK_SECONDS)
-        except GetTimeoutError:
-            self._late[node] = look, time.monotonic()
-        except RayError:
-            if time.monotonic() - self._begun_at[node] > RENEW_SECONDS:
-                self._replace(node)
-        return None
-
-    def close(self) -> None:
-        """Send the lookouts home."""
-        for lookout in self._lookouts.values():
-            ray.kill(lookout)
-        self._lookouts.clear()
-
-    def _watch(self, node: str) -> None:
-        """Begin a lookout there."""
-        actor: Any = ray.remote(num_cpus=0, num_gpus=0)(_Lookout)
-        self._begun_at[node] = time.monotonic()
-        self._lookouts[node] = actor.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-            # It holds no GPU, and must see those of the node all the same.
-            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
-        ).remote(self._looks)
-
-    def _replace(self, node: str) -> None:
-        ray.kill(self._lookouts[node])
-        self._late.pop(node, None)
-        self._watch(node)
-
-    def _leave_out(self, node: str, why: str) -> None:
-        """Say so, once."""
-        if node not in self._without:
-            host = self._alive[node]["NodeManagerHostname"]
-            self._without[node] = f"the GPUs of {host} could not be looked at: {why}"
-            self._warnings.append(f"{self._without[node]}; the search goes on without {host}")
-
-    def _is_surveyed(self, node: str) -> bool:
-        return node not in self._surveys or _is_ready(self._surveys[node])
-
-    def _node(self, node: str) -> Node:
-        found = self._alive[node]
-        resources = found["Resources"]
-        survey = Survey()
-        if node in self._surveys:
-            found_there: Any = ray.get(self._surveys[node])
-            # Ray was told how many; what it was told of and CUDA does not see, nobody can use.
-            devices = found_there.devices[: int(resources["GPU"])]
-            survey = replace(found_there, devices=devices)
-        here = node == ray.get_runtime_context().get_node_id()
-        return Node(
-            id=node,
-            host=found["NodeManagerHostname"],
-            cpus=resources.get("CPU", 0.0),
-            survey=survey,
-            driver_bytes=_driver_bytes(survey) if here and survey.devices else 0,
-        )
-
-
-def _is_ready(future: Any) -> bool:
-    ready, _ = ray.wait([future], timeout=0)
-    return bool(ready)
-
-
-def _driver_bytes(survey: Survey) -> int:
-    """What this process holds of the first device, which it encodes on where it does so itself."""
-    import torch
-
-    if not torch.cuda.is_initialized():
-        return 0
-    return survey.context_bytes + torch.cuda.memory_reserved(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,17 +66,19 @@ def run_plan(
     nodes: Nodes | None = None,
     limit: int | None = None,
     together: int = 1,
+    courier: Courier | None = None,
     lay_out: Callable[[list[Node]], Layout] | None = None,
     hooks: Hooks | None = None,
 ) -> None:
     """Run the plan's trials in the slots of the layout until it is over.
 
     `lay_out` makes the layout of nodes that join later, under `limit` slots over all; without it
-    they are not used. A slot takes at most `together` trials that can be trained in one pass. When
-    a hook ends the search by raising, running trials stay so in the study, and the next run
-    continues them.
+    they are not used. A slot takes at most `together` trials that can be trained in one pass. The
+    `courier` brings what workers need to their nodes; without one it is there. When a hook ends the
+    search by raising, running trials stay so in the study, and the next run continues them.
 
     Raises:
+        StorageError: a trial could not write or read what it needs.
         KeyboardInterrupt: Ctrl-C, at a moment at which nothing is half decided.
     """
     nodes, hooks = nodes or Nodes(), hooks or Hooks()
@@ -344,7 +88,10 @@ def run_plan(
     bridge = _Bridge(plan, groups, slots, hooks.on_warning)
     tick = _Tick(bridge, nodes, lay_out, hooks, interrupted)
     trainable = tune.with_resources(
-        tune.with_parameters(HeadhuntTrainable, corpus=corpus, materials=materials), _bundle
+        tune.with_parameters(
+            HeadhuntTrainable, corpus=corpus, materials=materials, courier=courier
+        ),
+        _bundle,
     )
     scratch = Path(tempfile.mkdtemp(prefix="headhunt-tune-"))
     tuner = tune.Tuner(
@@ -461,6 +208,8 @@ class _Bridge(_StaysHere):
 
     def tell(self, trial_id: str, number: int, step: Step) -> bool:
         """Tell the plan of a step; whether the trial goes on."""
+        if step.problem:
+            raise StorageError(step.problem)
         if step.report is None and step.outcome.state is State.RUNNING:
             self.last_words[trial_id] = step.outcome.reason
         return self.plan.hear(number, step)

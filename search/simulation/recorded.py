@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ...spaces.configs import BaselineConfig
-from ...spaces.record import State
+from ...spaces.record import UNREADABLE, State
 from ..plan import Budget
 from ..settings import Settings
 from ..study import Trial, read_trial
@@ -36,7 +36,7 @@ class Recorded:
         """From the journal's trials.
 
         Raises:
-            SimulationError: the study was killed while it was made, or has no trial.
+            SimulationError: the study was killed while it was made, has no trial, or is broken.
         """
         if not manifest:
             raise SimulationError(f"the study {name!r} was killed while it was made: start it anew")
@@ -44,7 +44,15 @@ class Recorded:
             raise SimulationError(
                 f"the study {name!r} has no trial yet: there is nothing to replay"
             )
-        return cls(name, manifest, tuple(read_trial(trial) for trial in stored))
+        try:
+            recorded = cls(name, manifest, tuple(read_trial(trial) for trial in stored))
+            _ = recorded.settings, recorded.budget
+        except UNREADABLE as error:
+            raise SimulationError(
+                f"the study {name!r} lacks what a search records, or has it in another form "
+                f"({type(error).__name__}): its journal is broken, or of another version"
+            ) from error
+        return recorded
 
     @cached_property
     def settings(self) -> Settings:

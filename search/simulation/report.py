@@ -9,7 +9,7 @@ from typing import Any
 from ...spaces.catalogue import Space
 from ...spaces.record import State
 from ..manifest import file_hash
-from ..sampling import check_sampler
+from ..space_checks import check_sampler
 from ..space_files import load_space
 from .recorded import Recorded, SimulationError
 from .scenarios import NEAR, REPLAY, Run, Scenario, simulate

@@ -6,7 +6,6 @@ What the footprint would refuse is run on purpose, between two small trials, in 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from headhunt.spaces.configs import HeadConfig, Mode, Optimisation
 from headhunt.spaces.heads import LinearHead
@@ -151,7 +150,7 @@ def run(
     machine: Machine, study: Study, config: HeadConfig, cap: Cap, folder: str, what: str
 ) -> Ended:
     """A trial from its assignment to its end, as a worker runs it."""
-    materials = replace(study.materials, trials_dir=study.materials.trials_dir / Path(folder))
+    materials = replace(study.materials, states=study.states(folder))
     begin = time.perf_counter()
     with machine.running():
         steps = list(

@@ -16,8 +16,11 @@ from headhunt.trainables.notes.cache import DONE, cache_dir
 from headhunt.trainables.notes.corpus import Corpus
 from headhunt.trainables.notes.split import Part
 from headhunt.trainables.notes.synthetic import synthetic_notes
+from headhunt.trainables.training.states import StateFolder
 
 from .scale import Scale
+
+TRIALS = "trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Study:
     corpus: Corpus
     materials: Materials  # no limit in them: each section sets its own cap
     backbone: str  # the directory that configs name
+    folder: Path
+
+    def states(self, name: str) -> StateFolder:
+        """A store of its own for some of the trials."""
+        return StateFolder(self.folder / TRIALS / name)
 
 
 def make_study(folder: Path, scale: Scale, notes: int) -> Study:
@@ -59,12 +67,12 @@ def make_study(folder: Path, scale: Scale, notes: int) -> Study:
     features = _stored(folder / "features", states, lengths, {"parameters": parameters})
     materials = Materials(
         settings=scale.settings(epochs=1),
-        trials_dir=folder / "trials",
+        states=StateFolder(folder / TRIALS),
         cache=cache_dir(folder),
         features={str(backbone): features},
         tokens={str(backbone): tokens},
     )
-    return Study(scale, corpus, materials, str(backbone))
+    return Study(scale, corpus, materials, str(backbone), folder)
 
 
 def _stored(

@@ -272,7 +272,7 @@ def test_trials_side_by_side_are_set_against_one_alone(machine, study):
     alone, both = (kind.line(run) for run in kind.runs)
     assert alone[1:7] == ["1", "0.50", "7,200", "1.00", "24", "12"]
     assert both[1:7] == ["2", "0.75", "9,600", "1.33", "16", "6"]
-    assert not list(study.materials.trials_dir.glob("together-*"))
+    assert not list((study.folder / "trials").glob("together-*"))
 
 
 def test_a_trial_with_other_numbers_than_alone_is_told(study):

@@ -199,9 +199,9 @@ class _Bench:
 
     def run(self, trials: int, epochs: int) -> tuple[list[list[Step]], float, float | None]:
         """Steps of each, seconds of all, joules of the board."""
-        folder = self.study.materials.trials_dir / f"together-{self._folders()}"
+        states = self.study.states(f"together-{self._folders()}")
         materials: Materials = replace(
-            self.study.materials, trials_dir=folder, settings=self.study.scale.settings(epochs)
+            self.study.materials, states=states, settings=self.study.scale.settings(epochs)
         )
         orders = [
             Order(
@@ -216,7 +216,7 @@ class _Bench:
             meter.begin()
         steps, seconds = self.workers.run(orders, max(60.0, self.deadline.left))
         joules = meter.joules() if meter else None
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(states.root, ignore_errors=True)
         return steps, seconds, joules
 
 

@@ -13,7 +13,9 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from headhunt.search import run
-from headhunt.search.executor.ray import Nodes, engine
+from headhunt.search.executor.access import require_token
+from headhunt.search.executor.engine import engine
+from headhunt.search.executor.nodes import Nodes
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
 from headhunt.search.run import Show, run_search
@@ -109,6 +111,7 @@ def cluster_of(*cpus: int, gpus: int):
     """A cluster with a head that runs nothing, and a node for each of `cpus`."""
     # Workers have the environment of the process that starts their node.
     os.environ[PLAYED_GPUS] = "1"
+    require_token(joins=False, allow_open=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
     try:
         for count in cpus:
@@ -151,7 +154,7 @@ def test_each_node_runs_as_many_trials_at_once_as_its_own_device_holds(
 ):
     # Three share two CPUs and a device; one has another device and a CPU to itself.
     looks = devices_of({2: 3, 1: 1}, tmp_path / "filled")
-    monkeypatch.setattr(run, "Nodes", lambda: Nodes(looks))
+    monkeypatch.setattr(run, "Nodes", lambda sign: Nodes(sign, looks))
     seen, full = Seen(), []
 
     def on_tick(plan):
@@ -180,7 +183,7 @@ def test_a_filled_device_is_waited_for_and_then_used_and_one_that_joins_too(
     filled = tmp_path / "filled"
     filled.touch()
     looks = devices_of({1: 1, 2: 2}, filled)
-    monkeypatch.setattr(run, "Nodes", lambda: Nodes(looks))
+    monkeypatch.setattr(run, "Nodes", lambda sign: Nodes(sign, looks))
     seen, joined = Seen(), []
 
     with cluster_of(1, gpus=1) as cluster:
@@ -228,7 +231,7 @@ def test_a_node_that_is_lost_is_done_without_and_its_trials_are_repeated(search,
 
 def test_the_nodes_of_a_machine_without_gpus_need_no_lookout():
     with engine(cpus=2, gpus=0, address=None):
-        nodes = Nodes(lambda _: pytest.fail("nobody should look"))
+        nodes = Nodes(looks=lambda _: pytest.fail("nobody should look"))
 
         (node,) = nodes.wait()
 

@@ -11,7 +11,8 @@ import torch
 
 from headhunt.search import encoding
 from headhunt.search.encoding import Job, Work, encode_backbones, find_places
-from headhunt.search.side_by_side import EncodingError, _end_of
+from headhunt.search.side_by_side import _end_of
+from headhunt.search.telling import EncodingError
 from headhunt.trainables.card.cap import ShortOfMemoryError, TooLargeError
 from headhunt.trainables.card.cards import MIB
 from headhunt.trainables.models.backbones import WEIGHTS, BackboneError

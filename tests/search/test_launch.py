@@ -1,5 +1,7 @@
 import itertools
 import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from headhunt.search.settings import Request, Settings
 from headhunt.search.space_files import load_space
 from headhunt.search.study import Study
 from headhunt.spaces.catalogue import SPACES
+from headhunt.spaces.record import MANIFEST_KEY
 from headhunt.trainables.card.cards import CARDS
 
 from ..trainables.backbone_dirs import edit_json, make_backbone
@@ -322,10 +325,22 @@ def test_a_resume_refuses_other_notes(made, request_of, notes):
     made()
     write_notes(notes, 61)
 
-    assert problems(request_of(resume=True)) == (
-        "the notes, their split or their labels changed since the study 'lab' was made: give it "
-        "what it was made with, or start another study",
+    (found,) = problems(request_of(resume=True))
+
+    assert re.fullmatch(
+        r"the notes, their split or their labels changed since the study 'lab' was made "
+        r"\(42 \+ 9 \+ 9 notes in 2 classes, \w{8} then, 43 \+ 9 \+ 9 notes in 2 classes, \w{8} "
+        r"now\): give it what it was made with, or start another study",
+        found,
     )
+
+
+def test_a_manifest_says_which_commit_made_the_study(made):
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert made().study.manifest["commit"].removesuffix("+") == head
 
 
 def test_a_resume_refuses_another_space_file(made, request_of, mine):
@@ -345,6 +360,7 @@ def test_a_resume_refuses_a_backbone_whose_files_changed(made, request_of, tmp_p
     (found,) = problems(request_of(resume=True))
 
     assert found.startswith("the files of a backbone changed since")
+    assert "made (encoder): give it" in found
 
 
 def test_a_resume_takes_a_card_whose_numbers_are_only_better_explained(
@@ -369,7 +385,7 @@ def test_a_resume_refuses_a_card_file_that_changed(made, request_of, tmp_path):
 
     (found,) = problems(request_of(resume=True))
 
-    assert found.startswith("the card changed since")
+    assert "made (memory_bytes 1000000000 then, 2000000000 now): give it" in found
 
 
 def test_a_resume_of_a_missing_study_says_that_alone(request_of):
@@ -408,12 +424,12 @@ def test_a_space_of_ones_own_takes_a_trial_or_a_trial_and_the_options(mine, func
         ("mine.py:three", "has no function 'three'"),
         ("mine.py:NUMBER", "has no function 'NUMBER'"),
         ("mine.py:", "has no function ''"),
-        ("mine.py:broken", "failed: RuntimeError: not today"),
+        ("mine.py:broken", r"failed: RuntimeError at mine.py:27 \(what it says is not shown"),
         ("other.py:one", "there is no file"),
         ("mine.py", r"a space is one of \['all', .*\] or FILE.py:FUNCTION; got "),
         ("mine.txt:one", r"a space is one of"),
-        ("syntax.py:one", "syntax.py' failed: SyntaxError"),
-        ("fails.py:one", "fails.py' failed: AttributeError"),
+        ("syntax.py:one", "syntax.py' failed: SyntaxError at syntax.py:1"),
+        ("fails.py:one", "fails.py' failed: AttributeError at fails.py:2"),
     ],
 )
 def test_a_space_of_ones_own_that_cannot_be_had_is_refused(mine, space, message):
@@ -488,3 +504,44 @@ def test_card_hours_alone_are_no_objective(request_of):
     said = problems(request_of(objective=("card-hours",)))
 
     assert [problem for problem in said if "--objective must have f1 in it" in problem]
+
+
+# --- rare words --------------------------------------------------------------------------------
+
+
+def test_the_frequency_of_words_is_kept_in_the_study_and_cannot_change(made, request_of):
+    prepared = made(min_document_frequency=3)
+    assert prepared.settings.min_document_frequency == 3
+
+    again = prepare(request_of(resume=True))
+    again.study.close()
+
+    assert again.settings.min_document_frequency == 3
+    (problem,) = problems(request_of(resume=True, min_document_frequency=2))
+    assert "was made with min_document_frequency=3" in problem
+
+
+def test_a_study_from_before_there_was_a_frequency_goes_on_without_one(made, request_of):
+    study = Study.open(made().request.store, "lab")
+    manifest = study.manifest
+    del manifest["settings"]["min_document_frequency"]
+    study._storage.set_study_user_attr(study._held.study_id, MANIFEST_KEY, manifest)
+    study.close()
+
+    for given in ({}, {"min_document_frequency": 1}):
+        again = prepare(request_of(resume=True, **given))
+        again.study.close()
+        assert again.settings.min_document_frequency == 1
+
+
+@pytest.mark.parametrize(
+    ("frequency", "message"),
+    [
+        (0, "--min-document-frequency must be at least 1; got 0"),
+        (61, "leaves no word: the training notes are of 4"),
+    ],
+)
+def test_a_frequency_that_means_nothing_is_refused(request_of, frequency, message):
+    (problem,) = problems(request_of(min_document_frequency=frequency))
+
+    assert message in problem

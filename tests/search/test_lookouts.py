@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import ray
 
-from headhunt.search.executor import ray as executor
-from headhunt.search.executor.ray import EngineError, Nodes, engine
+from headhunt.search.executor import nodes as executor
+from headhunt.search.executor.engine import EngineError, engine
+from headhunt.search.executor.nodes import Nodes
 
 
 def failing_looks(folder: Path) -> Any:
@@ -63,7 +64,7 @@ def until_it_is_gone(nodes: Nodes, node: str) -> None:
 @pytest.mark.parametrize("end", ["its CUDA fails", "it is killed"])
 def test_a_lookout_that_fails_for_good_is_replaced(one_gpu, tmp_path, monkeypatch, end):
     monkeypatch.setattr(executor, "RENEW_SECONDS", 0.0)
-    nodes = Nodes(failing_looks(tmp_path))
+    nodes = Nodes(looks=failing_looks(tmp_path))
     (node,) = nodes.wait()
     assert looked(nodes, node.id) == (1000,)
 
@@ -81,9 +82,9 @@ def test_a_lookout_that_fails_for_good_is_replaced(one_gpu, tmp_path, monkeypatc
 
 def test_where_no_device_can_be_looked_at_there_is_no_search(one_gpu, tmp_path):
     (tmp_path / "no survey").touch()
-    nodes = Nodes(failing_looks(tmp_path))
+    nodes = Nodes(looks=failing_looks(tmp_path))
 
-    with pytest.raises(EngineError, match=r"could not be looked at: CUDA error: unknown error$"):
+    with pytest.raises(EngineError, match=r"cannot be used: CUDA error: unknown error$"):
         nodes.wait()
     nodes.close()
 
@@ -93,7 +94,7 @@ def test_a_node_without_a_survey_is_left_out_with_a_word(one_gpu, tmp_path, monk
     told = ray.nodes()
     gone = {**told[0], "NodeID": "e" * 56, "NodeManagerHostname": "elsewhere"}
     monkeypatch.setattr(executor.ray, "nodes", lambda: [*told, gone])
-    nodes = Nodes(failing_looks(tmp_path))
+    nodes = Nodes(looks=failing_looks(tmp_path))
     if end == "it takes too long":
         nodes.wait()  # the one that is here
         nodes.take_warnings()
@@ -107,7 +108,7 @@ def test_a_node_without_a_survey_is_left_out_with_a_word(one_gpu, tmp_path, monk
 
     assert found.id == told[0]["NodeID"]
     (warning,) = nodes.take_warnings()
-    assert warning.startswith("the GPUs of elsewhere could not be looked at: ")
+    assert warning.startswith("the node elsewhere cannot be used: ")
     assert warning.endswith("; the search goes on without elsewhere")
     assert [node.id for node in nodes.known()] == [found.id]
     assert nodes.take_warnings() == []

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from headhunt.analysis import trials
 from headhunt.search import encoding, run
 from headhunt.search.cli.search import app
-from headhunt.search.executor.ray import EngineError, engine
+from headhunt.search.executor.engine import EngineError, engine
 from headhunt.search.groups import Groups
 from headhunt.search.launch import prepare
 from headhunt.search.plan import MOST_DEATHS, Budget, Turn, Watcher
@@ -27,7 +27,7 @@ from headhunt.spaces.catalogue import CONTROLS
 from headhunt.spaces.heads import HEADS
 from headhunt.spaces.record import Footprint, Role, State
 from headhunt.trainables.card.cap import TooLargeError
-from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
+from headhunt.trainables.training.states import Kind
 
 from ..trainables.backbone_dirs import make_backbone
 from .toys import write_notes
@@ -201,8 +201,10 @@ def test_warm_workers_train_one_trial_after_the_other_and_the_best_keep_their_we
     assert 1 <= len(seen - of_others) <= 3
     networks = [t for t in plan.study.trials if t.role is not Role.CONTROL]
     assert [t.state for t in networks] == [State.COMPLETE] * 8
-    assert all((plan.study.trial_folder(t.number) / BEST).exists() for t in networks)
-    assert not list(plan.study.folder.rglob(CHECKPOINT))
+    for trial in networks:
+        (best,) = plan.study.states.find(trial.number, Kind.BEST)
+        assert best.epoch == trial.outcome.best_epoch
+    assert not list(plan.study.folder.rglob("checkpoint-*"))
     Study.open(lab / "store", "lab").close()  # nobody holds it any more
 
 

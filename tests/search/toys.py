@@ -1,6 +1,7 @@
 """Small stand-ins that the search's tests share: reports, footprints, spaces, notes."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ def epoch_report(epoch: int, f1: float, wall_seconds: float = 60.0) -> EpochRepo
         wall_seconds=wall_seconds,
         cpu_seconds=wall_seconds,
     )
+
+
+def learned(trial: Trial) -> tuple[str, int, State, list[EpochReport]]:
+    """What of a trial does not depend on when, how often and beside what it ran."""
+    timeless = [
+        replace(r, wall_seconds=0.0, cpu_seconds=0.0, peak_bytes=None, reserved_bytes=None)
+        for r in trial.reports
+    ]
+    return trial.config_hash, trial.seed, trial.state, timeless
 
 
 def footprint(

@@ -86,7 +86,7 @@ def test_what_must_stay_on_a_machine_may_lie_apart_from_the_journals(tmp_path):
 
     study = Study.create(store, "lab", MANIFEST)
 
-    assert study.trial_folder(3) == tmp_path / "work" / "lab" / "trials" / "00003"
+    assert study.states.folder(3) == tmp_path / "work" / "lab" / "trials" / "00003"
     assert study.folder.stat().st_mode & 0o077 == 0
     assert (tmp_path / "journals" / "lab" / JOURNAL_NAME).exists()
     study.close()

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from headhunt.spaces.configs import HeadConfig, Mode, Optimisation
 from headhunt.spaces.heads import LinearHead
@@ -16,7 +15,7 @@ from headhunt.trainables.notes.backbone_tokens import encode_backbone_tokens
 from headhunt.trainables.notes.cache import cache_dir, read_meta
 from headhunt.trainables.runner import run_trial
 from headhunt.trainables.training.batches import Ragged
-from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT
+from headhunt.trainables.training.states import Kind, StateFolder
 
 from .backbone_dirs import edit_json, make_backbone
 
@@ -35,7 +34,7 @@ def materials(backbone, small_corpus, tmp_path):
     settings = TrainingSettings(max_epochs=2, patience=0, batch_limit=8, max_tokens=LIMIT)
     return Materials(
         settings=settings,
-        trials_dir=tmp_path / "trials",
+        states=StateFolder(tmp_path / "trials"),
         cache=cache,
         features={},
         tokens={str(backbone): tokens},
@@ -63,10 +62,10 @@ def test_it_completes_and_leaves_only_what_it_trained(backbone, small_corpus, ma
     assert outcome.trainable_parameters
     assert outcome.total_parameters
     assert outcome.trainable_parameters < outcome.total_parameters
-    for file in (BEST, CHECKPOINT):
-        with safe_open(materials.trials_dir / "00000" / file, framework="pt") as stored:
-            names = [n.removeprefix("model:") for n in stored.keys() if "optimiser:" not in n]  # noqa: SIM118
-            assert stored.metadata()["backbone"] == identity(backbone)
+    for kind in Kind:
+        (saved,) = materials.states.find(0, kind)
+        names = [n.removeprefix("model:") for n in saved.tensors if "optimiser:" not in n]
+        assert saved.metadata["backbone"] == identity(backbone)
         assert names
         assert all("lora_" in name or name.startswith("head.") for name in names)
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from headhunt.spaces.configs import HeadConfig, Mode, Optimisation, config_hash
 from headhunt.spaces.heads import AdapterHead, LinearHead
@@ -19,7 +18,8 @@ from headhunt.trainables.card.cap import ShortOfMemoryError
 from headhunt.trainables.group import run_group
 from headhunt.trainables.notes.cache import DONE
 from headhunt.trainables.runner import TRAINED_BEFORE, run_trial
-from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT, load_checkpoint
+from headhunt.trainables.training.checkpoints import load_checkpoint
+from headhunt.trainables.training.states import Kind, StateFolder
 
 CPU = torch.device("cpu")
 WIDTH, EPOCHS = 8, 3
@@ -56,7 +56,7 @@ def features(small_corpus, tmp_path_factory):
 def materials(features, tmp_path):
     return Materials(
         settings=TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=8, max_tokens=12),
-        trials_dir=tmp_path / "trials",
+        states=StateFolder(tmp_path / "trials"),
         cache=tmp_path,
         features={"tiny": features},
     )
@@ -64,7 +64,7 @@ def materials(features, tmp_path):
 
 @pytest.fixture
 def elsewhere(materials, tmp_path):
-    return replace(materials, trials_dir=tmp_path / "elsewhere")
+    return replace(materials, states=StateFolder(tmp_path / "elsewhere"))
 
 
 def assigned(number, config=None, *, known_epochs=0):
@@ -109,7 +109,7 @@ def assert_as_alone(number, rounds, corpus, materials, config=None):
 
 def stored(materials, number, config=None):
     identity = config_hash(config or CONFIGS[number])
-    checkpoint = load_checkpoint(materials.trials_dir / f"{number:05d}", identity)
+    checkpoint = load_checkpoint(materials.states, number, identity)
     assert checkpoint is not None
     return checkpoint
 
@@ -129,11 +129,11 @@ def test_each_member_leaves_on_the_disk_what_it_leaves_alone(small_corpus, mater
     list(start(small_corpus, materials))
     alone(assigned(6), small_corpus, elsewhere)
 
-    mine, its = (place.trials_dir / "00006" for place in (materials, elsewhere))
-    assert {p.name for p in mine.iterdir()} == {p.name for p in its.iterdir()} == {BEST, CHECKPOINT}
+    mine, its = (next(iter(place.states.find(6, Kind.BEST))) for place in (materials, elsewhere))
+    assert (mine.epoch, mine.metadata) == (its.epoch, its.metadata)
     one, other = stored(materials, 6), stored(elsewhere, 6)
     assert one.optimiser.keys() == other.optimiser.keys()
-    torch.testing.assert_close(load_file(mine / BEST), load_file(its / BEST))
+    torch.testing.assert_close(mine.tensors, its.tensors)
 
 
 def test_a_dropped_member_is_heard_of_no_more_and_can_go_on_alone(
@@ -230,7 +230,7 @@ def test_a_member_that_comes_from_training_alone_goes_on_in_a_group(
 def test_a_group_that_is_too_large_trains_its_members_one_after_the_other(
     small_corpus, materials, elsewhere, tmp_path
 ):
-    third = replace(materials, trials_dir=tmp_path / "third")
+    third = replace(materials, states=StateFolder(tmp_path / "third"))
     peaks = [
         step.report.peak_bytes or 0
         for number in CONFIGS
@@ -307,7 +307,7 @@ def test_members_can_be_dropped_where_they_go_on_alone(small_corpus, materials, 
         rounds = [next(running), running.send([5, 6]), *running]
 
     assert [list(told) for told in rounds] == [[5], [8], [8], [8]]
-    assert not (materials.trials_dir / "00006").exists()
+    assert not list(materials.states.find(6, Kind.CHECKPOINT))
 
 
 @pytest.mark.parametrize("after", [0, 2])

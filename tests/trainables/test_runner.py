@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from headhunt.spaces.configs import BaselineConfig, HeadConfig, Optimisation, ScratchConfig
 from headhunt.spaces.heads import HEADS, LinearHead
@@ -19,13 +18,15 @@ from headhunt.trainables.notes.corpus import Part
 from headhunt.trainables.notes.features import encode_features
 from headhunt.trainables.runner import Step, run_trial
 from headhunt.trainables.trainable import steps_from_json, steps_to_json
-from headhunt.trainables.training.checkpoints import BEST, CHECKPOINT, load_checkpoint
+from headhunt.trainables.training.checkpoints import load_checkpoint
+from headhunt.trainables.training.states import Kind, StateFolder
 
 from .backbone_dirs import WIDTH, make_backbone
 
 CPU = torch.device("cpu")
 CANARY = "zyrtexaquine"  # what stands for a note's text in an error's message
 FAST = Optimisation(learning_rate=1e-2)
+NUMBER = 5  # of the trial
 HEAD = HeadConfig(backbone="tiny", head=LinearHead(), optimisation=FAST)
 SCRATCH = ScratchConfig(width=8, feed_forward=8, vocabulary=200, optimisation=FAST)
 CONFIGS = [
@@ -54,14 +55,14 @@ def materials(encoded, tmp_path):
     cache, folder, _ = encoded
     return Materials(
         settings=TrainingSettings(max_epochs=3, patience=0, batch_limit=8, max_tokens=64),
-        trials_dir=tmp_path / "trials",
+        states=StateFolder(tmp_path / "trials"),
         cache=cache,
         features={"tiny": folder},
     )
 
 
 def start(config, corpus, materials, *, known_epochs=0):
-    assignment = Assignment(number=5, config=config, seed=11, known_epochs=known_epochs)
+    assignment = Assignment(number=NUMBER, config=config, seed=11, known_epochs=known_epochs)
     return run_trial(assignment, corpus, materials, device=CPU, device_fraction=0.0)
 
 
@@ -83,7 +84,7 @@ def peaks(steps):
 
 
 def folder_of(materials):
-    return materials.trials_dir / "00005"
+    return materials.states.folder(NUMBER)
 
 
 # --- complete --------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def test_without_a_backbone_all_parameters_train(config, small_corpus, materials
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.model)
 def test_an_assignment_run_twice_gives_the_same_numbers(config, small_corpus, materials, tmp_path):
-    elsewhere = replace(materials, trials_dir=tmp_path / "elsewhere")
+    elsewhere = replace(materials, states=StateFolder(tmp_path / "elsewhere"))
 
     one, other = run(config, small_corpus, materials), run(config, small_corpus, elsewhere)
 
@@ -188,7 +189,7 @@ def test_a_crash_after_an_epoch_keeps_the_epochs_before(small_corpus, materials,
 
     assert first.report is not None
     assert failed.outcome.reason.startswith("crashed: ZeroDivisionError")
-    checkpoint = load_checkpoint(folder_of(materials), runner.config_hash(HEAD))
+    checkpoint = load_checkpoint(materials.states, NUMBER, runner.config_hash(HEAD))
     assert checkpoint is not None
     assert [r.epoch for r in checkpoint.reports] == [1]
 
@@ -200,7 +201,9 @@ def test_a_trial_that_takes_more_than_the_card_leaves_is_infeasible_with_its_exc
     small_corpus, materials
 ):
     limit = peaks(run(SCRATCH, small_corpus, materials))[0] - 5000
-    elsewhere = replace(materials, trials_dir=materials.trials_dir / "b", limit_bytes=limit)
+    elsewhere = replace(
+        materials, states=StateFolder(materials.states.root / "b"), limit_bytes=limit
+    )
 
     (end,) = run(SCRATCH, small_corpus, elsewhere)
 
@@ -210,7 +213,7 @@ def test_a_trial_that_takes_more_than_the_card_leaves_is_infeasible_with_its_exc
     assert end.outcome.reason == (
         "measured: needs 65 MiB, 1 MiB more than the 65 MiB that the card leaves"
     )
-    assert not elsewhere.trials_dir.exists()
+    assert not elsewhere.states.root.exists()
 
 
 @pytest.mark.parametrize("config", NETWORKS, ids=lambda c: c.model)
@@ -287,7 +290,7 @@ def test_an_interrupt_is_not_a_trials_failure(small_corpus, materials, monkeypat
 def test_a_killed_trial_goes_on_and_tells_again_what_was_not_heard(
     config, trained, lost, small_corpus, materials, tmp_path
 ):
-    whole = run(config, small_corpus, replace(materials, trials_dir=tmp_path / "whole"))
+    whole = run(config, small_corpus, replace(materials, states=StateFolder(tmp_path / "whole")))
     killed = start(config, small_corpus, materials)
     for _ in range(trained):
         next(killed)
@@ -322,13 +325,13 @@ def test_a_checkpoint_of_another_config_in_the_same_place_is_not_gone_on_with(
 
     steps = run(HEAD, small_corpus, materials)
 
-    elsewhere = replace(materials, trials_dir=tmp_path / "elsewhere")
+    elsewhere = replace(materials, states=StateFolder(tmp_path / "elsewhere"))
     assert curve(steps) == curve(run(HEAD, small_corpus, elsewhere))
 
 
 def test_a_torn_checkpoint_begins_the_trial_anew(small_corpus, materials):
     whole = run(HEAD, small_corpus, materials)
-    checkpoint = folder_of(materials) / CHECKPOINT
+    (checkpoint,) = folder_of(materials).glob("checkpoint-*")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
 
     assert curve(run(HEAD, small_corpus, materials)) == curve(whole)
@@ -344,13 +347,15 @@ def test_the_best_weights_are_those_of_the_best_epoch(config, small_corpus, mate
     for step in start(config, small_corpus, materials):
         assert step.report is not None
         reports.append(step.report)
-        stored = load_checkpoint(folder_of(materials), runner.config_hash(config))
+        stored = load_checkpoint(materials.states, NUMBER, runner.config_hash(config))
         assert stored is not None
         weights[step.report.epoch] = stored.model
 
     best = best_report(reports)
     assert best is not None
-    kept = load_file(folder_of(materials) / BEST)
+    (saved,) = materials.states.find(NUMBER, Kind.BEST)
+    kept = saved.tensors
+    assert saved.epoch == best.epoch
     assert kept.keys() == weights[best.epoch].keys()
     assert all(torch.equal(kept[name], weights[best.epoch][name]) for name in kept)
 
@@ -359,7 +364,8 @@ def test_the_best_weights_give_the_score_again(small_corpus, materials):
     reports = [s.report for s in run(HEAD, small_corpus, materials) if s.report]
     network = runner.network_of(HEAD, small_corpus, materials)
     model = network.build().eval()
-    model.load_state_dict(load_file(folder_of(materials) / BEST))
+    (saved,) = materials.states.find(NUMBER, Kind.BEST)
+    model.load_state_dict(saved.tensors)
     validation = small_corpus.indices(Part.VALIDATION)
 
     states, mask = network.inputs.batch(validation, CPU)
@@ -375,13 +381,14 @@ def test_weights_that_shall_not_be_kept_are_not_written(small_corpus, materials)
 
     run(HEAD, small_corpus, replace(materials, settings=settings))
 
-    assert [p.name for p in folder_of(materials).iterdir()] == [CHECKPOINT]
+    assert not list(materials.states.find(NUMBER, Kind.BEST))
+    assert list(materials.states.find(NUMBER, Kind.CHECKPOINT))
 
 
 def test_a_baseline_leaves_nothing_on_the_disk(small_corpus, materials):
     run(BaselineConfig(), small_corpus, materials)
 
-    assert not materials.trials_dir.exists()
+    assert not materials.states.root.exists()
 
 
 # --- what crosses to a worker and back -------------------------------------------------------

@@ -25,6 +25,7 @@ from headhunt.trainables.trainable import (
     NoGpuError,
     steps_from_json,
 )
+from headhunt.trainables.training.states import StateFolder
 
 from .played_device import PlayedDevice
 
@@ -70,7 +71,7 @@ def config_of(config, number):
 def materials(tmp_path):
     return Materials(
         settings=TrainingSettings(max_epochs=2, patience=0, batch_limit=8, max_tokens=32),
-        trials_dir=tmp_path / "trials",
+        states=StateFolder(tmp_path / "trials"),
         cache=cache_dir(tmp_path / "store"),
         features={},
         limit_bytes=LIMIT,

@@ -135,6 +135,7 @@ UNITS = {
 }
 # Below these a number is in another unit: TFLOP/s, GB/s, GiB.
 LEAST = {"memory_bytes": MIB, "reserve_bytes": 1, "flops": 1e8, "bandwidth": 1e7, "watts": 0.0}
+MOST = 1e18  # above it, no number of a card is meant
 
 
 class CardError(ValueError):
@@ -165,8 +166,10 @@ def load_card(name: str) -> Card | None:
             f"{f', did you mean {near[0]!r}?' if near else ''}"
         )
     try:
+        if path.exists() and not path.is_file():
+            raise CardError(f"the card {name!r} is no regular file; give a .toml file")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CardError(f"the card file {name!r} cannot be read: {error}") from error
     return _checked(values, name)
 
@@ -193,6 +196,8 @@ def _checked(values: dict[str, Any], name: str) -> Card:
             "ones, and the reserve smaller than the memory; found wrong: "
             f"{bad or ['reserve_bytes']}"
         )
+    if large := [n for n in LEAST if values[n] > MOST]:
+        raise CardError(f"the card file {name!r}: no card has so much; found too large: {large}")
     if small := [f"{n} in {UNITS[n]}" for n, least in LEAST.items() if values[n] < least]:
         raise CardError(f"the card file {name!r} must give {'; '.join(small)}: found too small")
     shares = [n for n in ("flops_share", "bandwidth_share") if not _is_share(values.get(n, 1))]

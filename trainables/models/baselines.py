@@ -5,7 +5,9 @@ The control beside every ranking, on the CPU. No message here quotes a note or a
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +63,9 @@ def fit_baseline(
     labels: np.ndarray,
     seed: int,
     class_count: int,
+    *,
+    frequency: int = 1,
+    groups: Sequence[int] = (),
 ) -> FittedBaseline:
     """Fit a baseline on the training part.
 
@@ -70,6 +75,8 @@ def fit_baseline(
         labels: class indices, [notes] integer, in [0, class_count).
         seed: any non-negative integer; the logistic regression has no use for it.
         class_count: labels of the corpus.
+        frequency: a term counts only where it is in notes of so many groups.
+        groups: of each note; needed where `frequency` is over 1.
 
     Raises:
         ValueError: the notes cannot be learned from: fewer than two classes, or no term left.
@@ -83,7 +90,9 @@ def fit_baseline(
         sublinear_tf=True,
         lowercase=True,
     )
-    features = _fit_features(vectorizer, texts)
+    if frequency > 1:
+        _keep_out_rare_terms(vectorizer, texts, frequency, groups)
+    features = _fit_features(vectorizer, texts, frequency)
     if config.model == "tfidf_lr":
         classifier = _logistic_regression(config, seed)
     else:
@@ -91,6 +100,7 @@ def fit_baseline(
     with warnings.catch_warnings():
         # A fit that ends at its last iteration is a result: its score says what it is worth.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few notes a class
         classifier.fit(features, labels)
     return FittedBaseline(vectorizer, classifier, class_count)
 
@@ -110,15 +120,34 @@ def _check(
         )
 
 
-def _fit_features(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> Any:
+def _keep_out_rare_terms(
+    vectorizer: TfidfVectorizer, texts: Sequence[str], frequency: int, groups: Sequence[int]
+) -> None:
+    """Let it see those terms alone that are in notes of so many groups."""
+    analyze = copy(vectorizer).build_analyzer()
+    seen = {
+        (group, term)
+        for group, text in zip(groups, texts, strict=True)
+        for term in set(analyze(text))
+    }
+    counts = Counter(term for _, term in seen)
+    kept = {term for term, count in counts.items() if count >= frequency}
+    # The terms that it is given are words and pairs already.
+    vectorizer.set_params(
+        analyzer=lambda text: [term for term in analyze(text) if term in kept], ngram_range=(1, 1)
+    )
+
+
+def _fit_features(vectorizer: TfidfVectorizer, texts: Sequence[str], frequency: int) -> Any:
     """TF-IDF of the notes, [notes, terms], in the sparse type that scikit-learn likes."""
     try:
         return vectorizer.fit_transform(texts)
     except ValueError:
         # Not chained: nothing that handled the notes may end in a log.
+        asked = f", and of {frequency} patients or more" if frequency > 1 else ""
         raise ValueError(
-            f"no term is in {vectorizer.min_df} or more of the {len(texts)} notes (a word has two "
-            f"characters or more): look at the text column, or lower min_notes"
+            f"no term is in {vectorizer.min_df} or more of the {len(texts)} notes{asked} (a word "
+            "has two characters or more): look at the text column, or lower min_notes"
         ) from None
 
 

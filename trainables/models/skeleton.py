@@ -57,6 +57,7 @@ def geometry_of(values: Mapping[str, Any]) -> Geometry | None:
         or any(values.get(name) not in SINGLE for name in ("dtype", "torch_dtype"))
         or "quantization_config" in values
         or not all(isinstance(values.get(name), int | float) for name in names[1:])
+        or values["num_attention_heads"] < 1
         or values["hidden_size"] % values["num_attention_heads"]
     ):
         return None

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..models.backbones import identity, load_config, load_tokenizer, locate, position_limit
-from .cache import cache_key, make_once
+from ..training.batches import Ragged
+from .cache import KeyPart, cache_key, make_once
 from .corpus import Corpus
 from .features import tokenize
 
@@ -30,5 +31,11 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
         np.save(folder / "offsets.npy", offsets)
         return {"identity": digest, "tokens": int(offsets[-1])}
 
-    name = "ids-" + cache_key(backbone=digest, corpus=corpus.digest, max_tokens=limit, version=1)
-    return make_once(cache, name, fill)[0]
+    made_of: dict[str, KeyPart] = {
+        "backbone": digest,
+        "corpus": corpus.digest,
+        "max_tokens": limit,
+        "version": 1,
+    }
+    name = f"ids-{cache_key(**made_of)}"
+    return make_once(cache, name, fill, made_of=made_of, is_sound=Ragged.is_in)[0]

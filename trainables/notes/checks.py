@@ -4,14 +4,16 @@ A problem ends the reading; a finding goes with the corpus. Both name classes, p
 counts, and never show a text or a patient.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from .formats import some_rows
 from .split import SHARES, Array, Part, text_key
 
 _SHOWN_CLASSES = 5
+_MISSING = {"nan", "none", "null", "na", "n/a"}  # what others write where a value is missing
 _TOLERANCE = 0.02  # of the notes: by how much a part may miss its share without a word
 
 
@@ -63,35 +65,71 @@ def without_conflicts(notes: Notes, findings: list[str]) -> Notes:
     return notes.only([place not in dropped for place in range(len(notes.rows))])
 
 
+def alike_problems(notes: Notes) -> list[str]:
+    """Labels that look the same: which classes there are must be known before any training."""
+    rows = _rows_of_labels(notes)
+    if _too_many(notes, rows):
+        return []  # said elsewhere, and they may be texts
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(rows):
+        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        alike[key].append(_shown(name, rows[name]))
+    several = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    if not several:
+        return []
+    return [
+        f"labels that differ by case, white space or the code of an accent alone: {_some(several)}"
+        "; write each class in one way"
+    ]
+
+
+def _rows_of_labels(notes: Notes) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for label, row in zip(notes.labels, notes.rows, strict=True):
+        rows[label].append(row)
+    return rows
+
+
+def _too_many(notes: Notes, labels: Collection[str]) -> bool:
+    return len(labels) * len(Part) > len(notes.rows)
+
+
+def _shown(name: str, rows: Sequence[int]) -> str:
+    """A class by its name; a very small one by its rows: it may be a cell of another column."""
+    return repr(name) if len(rows) >= len(Part) else f"the class of {some_rows(rows)}"
+
+
 def class_problems(notes: Notes, groups: Array) -> list[str]:
     """Too few classes, or classes too small to be in each part."""
-    names = sorted(set(notes.labels))
-    if not names:
+    rows = _rows_of_labels(notes)
+    if not rows:
         return ["no note is left to make a corpus of"]
-    if len(names) == 1:
+    if len(rows) == 1:
         return [f"all {len(notes.rows)} notes have the same label; a corpus needs two or more"]
-    if 3 * len(names) > len(notes.rows):
+    if _too_many(notes, rows):
         # Not named: with as many labels as this, the column may well be the texts or the patients.
         return [
-            f"{len(names)} labels in {len(notes.rows)} notes are fewer than three notes a label; "
+            f"{len(rows)} labels in {len(notes.rows)} notes are fewer than three notes a label; "
             "is it the right column?"
         ]
     if notes.parts is not None:
         return []
     held: dict[str, set[int]] = defaultdict(set)
-    rows: dict[str, list[int]] = defaultdict(list)
-    for label, group, row in zip(notes.labels, groups, notes.rows, strict=True):
+    for label, group in zip(notes.labels, groups, strict=True):
         held[label].add(int(group))
-        rows[label].append(row)
     small = [
-        # A label of one or two notes is shown by its rows: it may be a cell in the wrong column.
-        (repr(name) if len(rows[name]) >= len(Part) else f"the class of {some_rows(rows[name])}")
-        + f" has {len(held[name])}"
-        for name in names
+        f"{_shown(name, rows[name])} has {len(held[name])}"
+        for name in sorted(rows)
         if len(held[name]) < len(Part)
     ]
     if not small:
         return []
+    if len(small) == len(rows) > _SHOWN_CLASSES:
+        # Not named either: a label for each patient, or for each text, looks like this.
+        return [
+            f"none of the {len(rows)} labels has notes of three patients, or three texts; is it "
+            "the right column?"
+        ]
     return [
         "each class needs three groups of notes, one for each part (notes of one patient, or with "
         f"one text, are one group): {_some(small)}; merge or remove such classes"
@@ -123,7 +161,7 @@ def made_split_problems(notes: Notes, parts: Array) -> list[str]:
 
 
 def note_findings(notes: Notes) -> list[str]:
-    """Repeated texts, conflicting labels, labels that look alike, unknown patients."""
+    """Repeated texts, conflicting labels, labels that may be missing ones, unknown patients."""
     findings = []
     repeats = len(notes.texts) - len({text_key(text) for text in notes.texts})
     if repeats:
@@ -135,14 +173,10 @@ def note_findings(notes: Notes) -> list[str]:
             f"{len(conflicts)} notes ({rows}) have texts that are there with other labels too; "
             "they are kept; --conflicting drop leaves them out"
         )
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(set(notes.labels)):
-        alike[text_key(name)].append(name)
     findings += [
-        f"labels {', '.join(map(repr, same))} differ by case or white space alone; "
-        "they are different classes"
-        for same in alike.values()
-        if len(same) > 1
+        f"{count} notes have the label {name!r}, which may stand for none: it is a class of its own"
+        for name, count in sorted(Counter(notes.labels).items())
+        if name.strip().casefold() in _MISSING
     ]
     unknown = 0 if notes.patients is None else sum(not p.strip() for p in notes.patients)
     if unknown:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .checks import (
     Notes,
+    alike_problems,
     class_problems,
     conflicting_notes,
     made_split_findings,
@@ -45,6 +46,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def groups(self) -> Array:
+        """Group of each note, [notes] int64: notes of one patient, or of one text, share theirs."""
+        return note_groups(self.texts, self.patients)
 
     def indices(self, part: Part) -> Array:
         """Places of the part's notes, ascending, int64."""
@@ -89,7 +95,7 @@ def read_corpus(
     if conflicting == "drop":
         notes = without_conflicts(notes, findings)
     groups = note_groups(notes.texts, notes.patients)
-    problems += class_problems(notes, groups) + part_problems(notes)
+    problems += alike_problems(notes) + class_problems(notes, groups) + part_problems(notes)
     if problems:
         raise CorpusError(problems)
 

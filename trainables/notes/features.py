@@ -7,9 +7,10 @@ tokenised and the one before is written. How far it came is marked every few sec
 encoding that was interrupted goes on from there.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files import own_file
 from ..models.backbones import (
     Backbone,
     identity,
@@ -25,7 +27,8 @@ from ..models.backbones import (
     locate,
     position_limit,
 )
-from .cache import cache_key, find_made, make_once
+from ..training.batches import Ragged
+from .cache import KeyPart, cache_key, find_made, make_once
 from .corpus import Corpus
 from .split import Array
 
@@ -101,8 +104,15 @@ def encode_features(
             "parameters": sum(p.numel() for p in model.parameters()),
         }
 
-    name = _folder_name(corpus, backbone.identity, limit, precision)
-    return make_once(cache, name, fill, resumable=True)
+    made_of = _made_of(corpus, backbone.identity, limit, precision)
+    return make_once(
+        cache,
+        _name_of(made_of),
+        fill,
+        made_of=made_of,
+        resumable=True,
+        is_sound=Ragged.is_in,
+    )
 
 
 def find_features(
@@ -114,17 +124,22 @@ def find_features(
         BackboneError: the backbone's files are not there.
     """
     limit = min(max_tokens, position_limit(load_config(backbone)))
-    return find_made(cache, _folder_name(corpus, identity(locate(backbone)), limit, precision))
+    made_of = _made_of(corpus, identity(locate(backbone)), limit, precision)
+    return find_made(cache, _name_of(made_of), Ragged.is_in)
 
 
-def _folder_name(corpus: Corpus, backbone: str, limit: int, precision: str) -> str:
-    return "features-" + cache_key(
-        backbone=backbone,
-        corpus=corpus.digest,
-        max_tokens=limit,
-        precision=precision,
-        version=2,  # 2: attention by plain matrix products
-    )
+def _made_of(corpus: Corpus, backbone: str, limit: int, precision: str) -> dict[str, KeyPart]:
+    return {
+        "backbone": backbone,
+        "corpus": corpus.digest,
+        "max_tokens": limit,
+        "precision": precision,
+        "version": 2,  # 2: attention by plain matrix products
+    }
+
+
+def _name_of(made_of: dict[str, KeyPart]) -> str:
+    return f"features-{cache_key(**made_of)}"
 
 
 def _write(
@@ -167,9 +182,30 @@ def _open_rows(folder: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
     """The file of token states, and how many batches an earlier encoding has written to it."""
     path, mark = folder / "rows.npy", folder / MARK
     if mark.exists():
-        return np.lib.format.open_memmap(path, mode="r+"), int(mark.read_text())
-    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        with suppress(OSError, ValueError):  # what cannot be read is written anew
+            begun, rows = int(mark.read_text()), np.lib.format.open_memmap(path, mode="r+")
+            if rows.shape == shape and rows.dtype == np.float16:
+                _reserve(path)
+                return rows, begun
+    rows = np.lib.format.open_memmap(own_file(path), mode="w+", dtype=np.float16, shape=shape)
+    _reserve(path)
     return rows, 0
+
+
+def _reserve(path: Path) -> None:
+    """Take a sparse file's whole place on the disk.
+
+    A full disk that is met while writing to the map would kill the process without a word.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _mark(folder: Path, rows: np.memmap, batches: int) -> None:

@@ -5,17 +5,19 @@ is collected with row numbers, and never shows a cell. What the columns are for 
 `reading.py`.
 """
 
-import codecs
 import csv
-import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 _SHOWN_ROWS = 5
+LONGEST = 2**24  # characters of a line or a cell: a note of 100,000 words has a million
+_MOST_COLUMNS = 10_000
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its first bytes, read as what is not UTF-8
 
 
 class CorpusError(ValueError):
@@ -49,8 +51,12 @@ def some_rows(rows: Iterable[int]) -> str:
     return f"row{'s' if len(ordered) > 1 else ''} {shown}{more}"
 
 
-def reader_of(path: Path) -> Callable[[Path, list[str]], Table]:
-    """The reader for the suffix, once the path is known to be a file with something in it."""
+def read_file(path: Path, wanted: list[str]) -> Table:
+    """The wanted columns, by the reader for the suffix.
+
+    Raises:
+        CorpusError: the path is no file or one that changes, or nothing in it can be read.
+    """
     try:
         if path.is_dir():
             raise CorpusError([f"{path} is a directory; give the file with the notes"])
@@ -58,123 +64,188 @@ def reader_of(path: Path) -> Callable[[Path, list[str]], Table]:
             raise CorpusError([f"{path} does not exist; give the file with the notes"])
         if not path.is_file():
             raise CorpusError([f"{path} is no regular file; save the notes in one"])
+        before = path.stat()
+        reader = _READERS.get(path.suffix.lower())
+        if reader is None:
+            known = ", ".join(_READERS)
+            raise CorpusError(
+                [f"{path.name}: the suffix must be one of {known}; got {path.suffix!r}"]
+            )
+        if before.st_size == 0:
+            raise CorpusError([f"{path} is empty; a corpus needs notes"])
+        table = reader(path, wanted)
+        after = path.stat()
+    except OSError as error:
+        raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise CorpusError([_changed(path)])
+    return table
+
+
+def _changed(path: Path) -> str:
+    return f"{path} changed while it was read; wait until whatever writes it is done"
+
+
+def _lines(path: Path, newline: str) -> Iterator[str]:
+    """The lines of a text, one in memory at a time; bytes that are not UTF-8 are lone surrogates.
+
+    Args:
+        path: the file.
+        newline: what ends a line, as `open` takes it.
+
+    Raises:
+        CorpusError: it is no text, has no word or an endless line, or grows faster than it is read.
+    """
+    written, read = False, 0
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
         size_bytes = path.stat().st_size
-    except OSError as error:
-        raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise CorpusError(
-            [f"{path.name}: the suffix must be one of {', '.join(_READERS)}; got {path.suffix!r}"]
-        )
-    if size_bytes == 0:
-        raise CorpusError([f"{path} is empty; a corpus needs notes"])
-    return reader
-
-
-def _read_text(path: Path) -> str:
-    """The file's text; bytes that are not UTF-8 become lone surrogates."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise CorpusError([f"{path.name} is UTF-16; save the file as UTF-8"])
-    if b"\0" in data:
-        raise CorpusError([f"{path.name} is no table: it holds binary data, whatever its suffix"])
-    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="surrogateescape")
-    if not text.strip():
+        for number in count(1):
+            line = file.readline(LONGEST + 1)
+            if not line:
+                break
+            if number == 1 and line.startswith(_UTF_16):
+                raise CorpusError([f"{path.name} is UTF-16; save the file as UTF-8"])
+            if "\0" in line:
+                raise CorpusError(
+                    [
+                        f"{path.name} is no table: it holds binary data, a NUL byte in line "
+                        f"{number}; save it as text in UTF-8"
+                    ]
+                )
+            if len(line) > LONGEST:
+                raise CorpusError(
+                    [
+                        f"{path.name}: line {number} is longer than {LONGEST:,} characters, which "
+                        "no note is; is it the right file?"
+                    ]
+                )
+            read += len(line)
+            if read > size_bytes:
+                raise CorpusError([_changed(path)])
+            written = written or not line.isspace()
+            yield line
+    if not written:
         raise CorpusError([f"{path} holds white space only; a corpus needs notes"])
-    return text
 
 
 def _read_csv(path: Path, wanted: list[str]) -> Table:
     """Comma-separated; a semicolon or a tab where only that finds the columns (Excel in Europe)."""
-    text = _read_text(path)
-    start = text.lstrip("\r\n").splitlines()[0]
+    lines, start = _lines(path, ""), []
+    for line in lines:
+        start.append(line)
+        if line.strip("\r\n"):
+            break
 
     def found(separator: str) -> int:
-        return len({name.strip().strip('"') for name in start.split(separator)} & set(wanted))
+        return len({n.strip().strip('"') for n in start[-1].split(separator)} & set(wanted))
 
     separator = max(",;\t", key=found)  # the first of equals: the comma
-    table = _read_separated(text, wanted, separator)
+    table = _read_separated(path, chain(start, lines), wanted, separator)
     if separator != ",":
         table.findings.append(f"read with {separator!r} between the columns, not a comma")
     return table
 
 
 def _read_tsv(path: Path, wanted: list[str]) -> Table:
-    return _read_separated(_read_text(path), wanted, "\t")
+    return _read_separated(path, _lines(path, ""), wanted, "\t")
 
 
-def _read_separated(text: str, wanted: list[str], separator: str) -> Table:
-    limit = csv.field_size_limit(max(len(text) + 1, csv.field_size_limit()))
+def _read_separated(path: Path, lines: Iterable[str], wanted: list[str], separator: str) -> Table:
+    problems: list[str] = []
+    ragged: list[int] = []
+    limit = csv.field_size_limit(LONGEST)
     try:
-        records, problems = _records(text, separator)
+        records = _records(lines, separator, problems)
+        names = [name.strip() for name in next(records, [])]
+        _refuse_columns(path, len(names))
+        places = {name: names.index(name) for name in wanted if name in names}
+        table = Table(names, {name: [] for name in places}, [], problems)
+        for row, record in enumerate(records, start=1):
+            if len(record) != len(names):
+                ragged.append(row)
+                continue
+            table.rows.append(row)
+            for name, place in places.items():
+                table.cells[name].append(record[place])
     finally:
-        csv.field_size_limit(limit)  # it is global to the process, and a note may be longer
-    names = [name.strip() for name in records[0]] if records else []
-    ragged = [row for row, record in enumerate(records) if row and len(record) != len(names)]
+        csv.field_size_limit(limit)  # it is global to the process
     if ragged:
         problems.append(
             f"{some_rows(ragged)}: not the {len(names)} cells of the header row; "
             "put a text that holds the separator or a line break in quotes"
         )
-    rows = sorted(set(range(1, len(records))) - set(ragged))
-    cells = {
-        name: [records[row][names.index(name)] for row in rows] for name in wanted if name in names
-    }
-    return Table(names, cells, rows, problems)
+    return table
 
 
-def _records(text: str, separator: str) -> tuple[list[list[str]], list[str]]:
-    """The records, header first, without blank lines, up to the first that cannot be parsed."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    records: list[list[str]] = []
-    line = 1
+def _refuse_columns(path: Path, columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise CorpusError(
+            [
+                f"{path.name} has more than {_MOST_COLUMNS:,} columns, which no table of notes "
+                "has; is it the right file, and the right separator?"
+            ]
+        )
+
+
+def _records(lines: Iterable[str], separator: str, problems: list[str]) -> Iterator[list[str]]:
+    """The records, header first, without blank lines; the first that cannot be parsed ends them."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    read, line = 0, 1
     try:
         for record in reader:
             if record:
-                records.append(record)
+                yield record
+                read += 1
             line = reader.line_num + 1
     except csv.Error as error:  # its messages name characters of the format, never a cell
-        where = f"row {len(records)}" if records else "the header row"
-        return records, [
+        where = f"row {read}" if read else "the header row"
+        problems.append(
             f"{where} (from line {line}): the quotes are wrong ({error}); "
             "nothing after it could be read"
-        ]
-    return records, []
+        )
 
 
 def _read_json_lines(path: Path, wanted: list[str]) -> Table:
     """One JSON object a line; a number keeps the digits that it is written with."""
-    lines = (line for line in _read_text(path).split("\n") if line.strip())
-    records: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
+    values: dict[str, list[Any]] = {name: [] for name in wanted}
     rows: list[int] = []
     broken: list[int] = []
-    for row, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-            rows.append(row)
-        else:
+    for row, line in enumerate((line for line in _lines(path, "\n") if line.strip()), start=1):
+        record = _json_object(line)
+        if record is None:
             broken.append(row)
+            continue
+        names |= dict.fromkeys(record)
+        _refuse_columns(path, len(names))
+        rows.append(row)
+        for name, column in values.items():
+            column.append(record.get(name))
     problems = []
     if broken:
         problems.append(f"{some_rows(broken)}: no JSON object; each line must be one")
-    names = list(dict.fromkeys(name for record in records for name in record))
     cells = {}
-    for name in dict.fromkeys(wanted):
+    for name, column in values.items():
         if name not in names:
             continue
-        values = [record.get(name) for record in records]
-        nested = [r for r, v in zip(rows, values, strict=True) if isinstance(v, dict | list)]
+        nested = [r for r, v in zip(rows, column, strict=True) if isinstance(v, dict | list)]
         if nested:
             problems.append(f"{some_rows(nested)}: column {name!r} holds a list or an object")
-        cells[name] = [_as_text(value) for value in values]
-    return Table(names, cells, rows, problems)
+        cells[name] = [_as_text(value) for value in column]
+    return Table(list(names), cells, rows, problems)
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line, parse_int=str, parse_float=str, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _constant(name: str) -> str | None:
+    """What is no JSON, but written by many: NaN is a number that is missing."""
+    return None if name == "NaN" else name
 
 
 def _as_text(value: object) -> str:
@@ -196,33 +267,54 @@ def _read_parquet(path: Path, wanted: list[str]) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
+            _refuse_columns(path, len(names))
             once = [name for name in dict.fromkeys(wanted) if names.count(name) == 1]
             arrow = file.read(columns=once)
-    except PermissionError as error:
-        raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
-    except (pa.ArrowException, OSError):  # pyarrow's own message may quote what it read
-        raise CorpusError([f"{path.name} is no Parquet file, or it is damaged"]) from None
-    table = Table(names, {}, list(range(1, arrow.num_rows + 1)))
-    for name in once:
-        column = arrow.column(name)
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            # Through bytes: a file may break its promise that a string is UTF-8.
-            column = column.cast(kind).cast(pa.large_binary())
-        elif not (
-            pa.types.is_integer(kind)
-            or pa.types.is_floating(kind)
-            or pa.types.is_boolean(kind)
-            or pa.types.is_binary(kind)
-            or pa.types.is_large_binary(kind)
-            or pa.types.is_null(kind)
-        ):
-            table.problems.append(
-                f"column {name!r} is of type {kind}; text, numbers and truth values are understood"
-            )
-            continue
-        table.cells[name] = [_as_text(value) for value in column.to_pylist()]
+        table = Table(names, {}, list(range(1, arrow.num_rows + 1)))
+        for name in once:
+            column = arrow.column(name)
+            if (kind := _text_or_number(column.type)) is None:
+                told = _kind_name(column.type)
+                table.problems.append(
+                    f"column {name!r} is of type {told}; text, numbers and truth values are "
+                    "understood"
+                )
+                continue
+            if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+                # Through bytes: a file may break its promise that a string is UTF-8.
+                column = column.cast(kind).cast(pa.large_binary())
+            table.cells[name] = [_as_text(value) for value in column.to_pylist()]
+    except (PermissionError, CorpusError):
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError):
+        # pyarrow's own message may quote what it read
+        raise CorpusError(
+            [f"{path.name} is no Parquet file, or it is damaged; write it anew"]
+        ) from None
     return table
+
+
+def _kind_name(kind: Any) -> str:
+    """The type without what a nested one holds: names of fields are data."""
+    return str(kind).partition("<")[0]
+
+
+def _text_or_number(kind: Any) -> Any:
+    """The Arrow type of a column's values where it is one that cells are made of, or None."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    understood = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_null,
+    )
+    return kind if any(holds(kind) for holds in understood) else None
 
 
 _READERS: dict[str, Callable[[Path, list[str]], Table]] = {

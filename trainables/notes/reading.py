@@ -5,16 +5,17 @@ of columns, and never with a cell. What is wrong with the notes as a whole is fo
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .formats import Table, reader_of, some_rows
+from .formats import LONGEST, Table, read_file, some_rows
 from .split import Part
 
 # Bytes that are not UTF-8 are read as lone surrogates, and found again once their row is known.
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"(?=.*[^\W\d])[\w.\-/]{1,32}( [\w.\-/]{1,32})?")
+_SHOWN_NAMES = 20
 _LABEL_CHARACTERS = 100  # a longer label is a text in the wrong column, and would be printed
 SPLIT_WORDS = {
     "train": Part.TRAIN,
@@ -52,7 +53,7 @@ def read_table(path: Path, columns: Columns) -> Table:
         CorpusError: there is no table to look at, so nothing more can be said.
     """
     roles = columns.roles()
-    table = reader_of(path)(path, list(roles.values()))
+    table = read_file(path, list(roles.values()))
     problems = _column_problems(table, columns)
     for name, cells in table.cells.items():
         broken = [row for row, cell in zip(table.rows, cells, strict=True) if _broken(cell)]
@@ -81,6 +82,11 @@ def cell_problems(table: Table) -> tuple[list[str], list[bool]]:
 
     texts, labels, words = (table.cells.get(role, []) for role in ("text", "label", "split"))
     check("text", "the text is empty; remove the row or fill it", (not t.strip() for t in texts))
+    check(
+        "text",
+        f"the text is longer than {LONGEST:,} characters, which no note is; cut it",
+        (len(text) > LONGEST for text in texts),
+    )
     check("label", "the label is empty; remove the row or fill it", (not v.strip() for v in labels))
     check(
         "label",
@@ -116,17 +122,23 @@ def _column_problems(table: Table, columns: Columns) -> list[str]:
         if role in ("patient", "split") and name == getattr(DEFAULT_COLUMNS, role):
             continue  # optional: only a name that the user chose must exist
         if table.names and name not in table.names:
-            problems.append(f"no {role} column {name!r}; {_shown_names(table)}")
+            problems.append(f"no {role} column {name!r}; {_shown_names(table, roles)}")
     for name in dict.fromkeys(roles.values()):
         if table.names.count(name) > 1:
             problems.append(f"column {name!r} is there {table.names.count(name)} times; keep one")
     return problems
 
 
-def _shown_names(table: Table) -> str:
-    """The columns of the file, unless one of them may be the text of a note."""
-    if not table.problems and all(_NAME.fullmatch(name) for name in table.names):
-        return "the file has " + ", ".join(repr(name) for name in table.names)
+def _shown_names(table: Table, roles: Mapping[str, str]) -> str:
+    """The columns of the file, unless one of them may be a short note, or a patient.
+
+    Without a header row the first note stands there: a header is believed that has a wanted name.
+    """
+    has_header = not set(roles.values()).isdisjoint(table.names)
+    if has_header and not table.problems and all(_NAME.fullmatch(n) for n in table.names):
+        more = len(table.names) - _SHOWN_NAMES
+        shown = ", ".join(repr(name) for name in table.names[:_SHOWN_NAMES])
+        return f"the file has {shown}" + (f" and {more:,} more" if more > 0 else "")
     return (
         f"the names of its {len(table.names)} columns are not shown, for one may be a note: "
         "is there a header row, and is the separator right?"

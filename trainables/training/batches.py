@@ -27,8 +27,21 @@ class Ragged:
     @classmethod
     def open(cls, folder: Path) -> "Ragged":
         """Map the files that `features` or `tokens` wrote into `folder`."""
-        rows = np.load(folder / "rows.npy", mmap_mode="c")  # copy on write: torch wants writable
-        return cls(torch.from_numpy(rows), np.load(folder / "offsets.npy"))
+        # Copy on write: torch wants writable.
+        rows = np.load(folder / "rows.npy", mmap_mode="c", allow_pickle=False)
+        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        return cls(torch.from_numpy(rows), offsets)
+
+    @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Whether the folder's files are whole: arrays of numbers that belong together."""
+        try:
+            notes = cls.open(folder)
+        except (OSError, ValueError, TypeError, EOFError):  # torn, of objects, or no arrays at all
+            return False
+        ends = notes.offsets
+        is_row = isinstance(ends, np.ndarray) and ends.dtype == np.int64 and ends.ndim == 1
+        return is_row and len(ends) > 1 and ends[0] == 0 and ends[-1] == len(notes.rows)
 
     @property
     def lengths(self) -> np.ndarray:

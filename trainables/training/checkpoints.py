@@ -1,22 +1,13 @@
-"""A trial's state on disk: safetensors, written aside and renamed, never pickled.
-
-`checkpoint.safetensors` is what a trial needs to go on exactly; `best.safetensors` holds the
-weights of its best epoch. Both live in the trial's own folder.
-"""
+"""What a trial goes on from, as it stands in a store of states."""
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...spaces.record import EpochReport
-
-CHECKPOINT = "checkpoint.safetensors"
-BEST = "best.safetensors"
+from .states import Kind, Saved, StateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +21,12 @@ class Checkpoint:
     backbone: str = ""  # identity of the one whose frozen part is not in `model`
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    try:
-        save_file(stored, aside, metadata)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def save_checkpoint(states: StateStore, trial: int, checkpoint: Checkpoint) -> None:
+    """Replace the trial's checkpoint by this one.
 
-
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the trial's checkpoint by this one."""
+    Raises:
+        OSError: it cannot be written.
+    """
     tensors = {f"model:{name}": t for name, t in checkpoint.model.items()}
     tensors |= {f"optimiser:{name}": t for name, t in checkpoint.optimiser.items()}
     metadata = {
@@ -51,41 +34,30 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "config_hash": checkpoint.config_hash,
         "backbone": checkpoint.backbone,
     }
-    write_tensors(folder / CHECKPOINT, tensors, metadata)
+    states.put(trial, Kind.CHECKPOINT, Saved(len(checkpoint.reports), tensors, metadata))
 
 
-def load_checkpoint(folder: Path, config_hash: str, backbone: str = "") -> Checkpoint | None:
+def load_checkpoint(
+    states: StateStore, trial: int, config_hash: str, backbone: str = ""
+) -> Checkpoint | None:
     """The trial's checkpoint; None where none can be read for this config on this backbone."""
+    for saved in states.find(trial, Kind.CHECKPOINT):
+        of = saved.metadata.get("config_hash"), saved.metadata.get("backbone", "")
+        if of == (config_hash, backbone):
+            with suppress(KeyError, TypeError, ValueError):  # it lies: the trial begins anew
+                return _checkpoint(saved)
+    return None
+
+
+def _checkpoint(saved: Saved) -> Checkpoint:
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
-    try:
-        with safe_open(folder / CHECKPOINT, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            for key in stored.keys():  # noqa: SIM118  (a safetensors handle, not a dictionary)
-                part, name = key.split(":", 1)
-                parts[part][name] = stored.get_tensor(key)
-    except (FileNotFoundError, SafetensorError):
-        return None
-    if metadata.get("config_hash") != config_hash or metadata.get("backbone", "") != backbone:
-        return None
-    reports = tuple(EpochReport(**report) for report in json.loads(metadata["reports"]))
-    return Checkpoint(parts["model"], parts["optimiser"], reports, config_hash, backbone)
-
-
-def remove_checkpoint(folder: Path) -> None:
-    """Forget the state of a trial that has ended."""
-    _remove(folder, CHECKPOINT)
-
-
-def remove_weights(folder: Path) -> None:
-    """Forget the weights of a trial that is no longer among the best."""
-    _remove(folder, BEST)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _remove(folder: Path, name: str) -> None:
-    """The file, and what a writer that was killed left of it."""
-    if not folder.is_dir():
-        return  # a search for the rest would take longer
-    for file in (folder / name, *folder.glob(f".{name}.*")):
-        file.unlink(missing_ok=True)
+    for key, tensor in saved.tensors.items():
+        part, name = key.split(":", 1)
+        parts[part][name] = tensor
+    return Checkpoint(
+        model=parts["model"],
+        optimiser=parts["optimiser"],
+        reports=tuple(EpochReport(**r) for r in json.loads(saved.metadata["reports"])),
+        config_hash=saved.metadata["config_hash"],
+        backbone=saved.metadata.get("backbone", ""),
+    )

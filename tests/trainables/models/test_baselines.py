@@ -108,6 +108,45 @@ def test_terms_are_lower_case_words_and_pairs_in_enough_notes():
     assert all(" " not in word for word in words)
 
 
+@pytest.mark.parametrize(("frequency", "seen"), [(1, True), (3, True), (4, False)])
+def test_a_term_counts_where_enough_groups_have_it(config, frequency, seen):
+    texts, labels = corpus()
+    for place in range(6):  # six notes of three patients
+        texts[place] += f" {SECRET}"
+    groups = [0, 1, 2, 0, 1, 2, *range(3, 57)]
+
+    fitted = fit_baseline(
+        config, texts, labels, seed=0, class_count=2, frequency=frequency, groups=groups
+    )
+
+    terms = fitted.vectorizer.vocabulary_
+    assert (SECRET.lower() in terms) == seen
+    assert "toux" in terms
+    assert fitted.predict_proba([SECRET, "toux"]).shape == (2, 2)
+
+
+def test_a_pair_of_frequent_words_that_few_groups_have_is_no_term():
+    texts, labels = corpus()
+    for place in range(4):
+        texts[place] += " toux troponine"
+
+    fitted = fit_baseline(
+        LOGISTIC, texts, labels, 0, 2, frequency=3, groups=[0] * 4 + list(range(1, 57))
+    )
+
+    assert "toux troponine" not in fitted.vectorizer.vocabulary_
+    assert {"toux", "troponine"} <= set(fitted.vectorizer.vocabulary_)
+
+
+def test_a_frequency_that_no_term_has_is_refused_without_quoting_a_note():
+    texts, labels = corpus()
+
+    with pytest.raises(ValueError, match="notes, and of 99 patients or more") as refused:
+        fit_baseline(LOGISTIC, texts, labels, 0, 2, frequency=99, groups=list(range(60)))
+
+    assert "troponine" not in str(refused.value)
+
+
 def test_the_mlp_sees_the_most_frequent_terms_alone():
     texts, labels = corpus()
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headhunt.trainables.notes.cache import (
     CACHE_FOLDER,
     DONE,
+    MADE_OF,
     cache_dir,
     cache_key,
     make_once,
@@ -138,7 +139,7 @@ def test_a_folder_whose_meta_was_lost_is_made_anew(tmp_path):
     (folder / "stale.npy").touch()
 
     assert make_once(tmp_path, "wanted", fill) == (folder, True)
-    assert sorted(p.name for p in folder.iterdir()) == [DONE, "rows.npy"]
+    assert sorted(p.name for p in folder.iterdir()) == [MADE_OF, DONE, "rows.npy"]
 
 
 def test_what_a_meta_cannot_hold_leaves_nothing(tmp_path):

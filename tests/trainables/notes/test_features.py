@@ -9,7 +9,7 @@ from torch import nn
 
 from headhunt.trainables.models.backbones import load_backbone
 from headhunt.trainables.notes import features
-from headhunt.trainables.notes.cache import DONE, read_meta
+from headhunt.trainables.notes.cache import DONE, MADE_OF, read_meta
 from headhunt.trainables.notes.features import encode_features, fastest_precision, token_lengths
 from headhunt.trainables.training.batches import Ragged
 
@@ -268,7 +268,12 @@ def test_an_encoding_that_was_interrupted_is_not_read_and_goes_on_where_it_was(
     assert told == sorted(told)
     expected = Ragged.open(encode(corpus, backbone, other)[0])
     assert torch.equal(Ragged.open(path).rows, expected.rows)
-    assert sorted(file.name for file in path.iterdir()) == [DONE, "offsets.npy", "rows.npy"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        MADE_OF,
+        DONE,
+        "offsets.npy",
+        "rows.npy",
+    ]
 
 
 # --- confidential ----------------------------------------------------------------------------
@@ -281,7 +286,7 @@ def test_file_names_and_files_hold_no_text_of_a_note(corpus, backbone, tmp_path)
     path, _ = encode(corpus, backbone, cache)
 
     assert re.fullmatch(r"features-[0-9a-f]{24}", path.name)
-    assert {p.name for p in path.iterdir()} == {"rows.npy", "offsets.npy", DONE}
+    assert {p.name for p in path.iterdir()} == {"rows.npy", "offsets.npy", DONE, MADE_OF}
     for file in cache.rglob("*"):
         assert CANARY not in file.name
         assert file.is_dir() or CANARY.encode() not in file.read_bytes()

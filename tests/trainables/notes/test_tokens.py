@@ -1,15 +1,18 @@
 import csv
 import re
+import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
-from headhunt.trainables.notes.cache import DONE, read_meta
+from headhunt.trainables.notes.cache import DONE, MADE_OF, read_meta
 from headhunt.trainables.notes.corpus import Part, read_corpus
 from headhunt.trainables.notes.tokens import (
     PAD,
+    SPACE,
     START,
     TOKENIZER_FILE,
     UNKNOWN,
@@ -109,6 +112,78 @@ def test_case_and_compatibility_forms_do_not_count():
     assert tokenizer.encode("BNP É").ids == tokenizer.encode("bnp e\N{COMBINING ACUTE ACCENT}").ids
 
 
+# --- rare words ------------------------------------------------------------------------------
+
+NAME = "wokplumbax"
+
+
+@pytest.mark.parametrize(("frequency", "learned"), [(1, True), (2, True), (3, False)])
+def test_a_word_is_learned_from_where_enough_groups_have_it(frequency, learned):
+    texts = [f"{NAME} est stable, {NAME}", f"vu {NAME} stable", "stable ce matin, vu"] * 2
+    groups = [0, 1, 2, 0, 1, 3]  # the name is in four notes of two patients
+
+    vocabulary = train_tokenizer(texts, 500, frequency=frequency, groups=groups).get_vocab()
+
+    assert any(token in NAME and len(token) > 2 for token in vocabulary) == learned
+    assert any("stable" in token for token in vocabulary)
+
+
+def test_no_sub_word_is_a_part_of_rare_words_alone(split_corpus):
+    groups = split_corpus.groups.tolist()
+    texts = [
+        f"{text} {NAME}{group % 9}x" for text, group in zip(split_corpus.texts, groups, strict=True)
+    ]
+
+    tokenizer = train_tokenizer(texts, 2000, frequency=3, groups=groups)
+
+    seen: dict[str, set[int]] = {}
+    for group, text in zip(groups, texts, strict=True):
+        for piece in re.findall(r"[^\s\d]+", unicodedata.normalize("NFKC", text).lower()):
+            seen.setdefault(piece, set()).add(group)
+    frequent = [word for word, owners in seen.items() if len(owners) >= 3]
+    for token in tokenizer.get_vocab():
+        word = token.strip(SPACE)
+        if len(word) > 1 and token not in (PAD, UNKNOWN, START):
+            assert any(word in longer for longer in frequent), token
+
+
+def test_what_is_dropped_joins_nothing():
+    texts = ["ab7cd abcd"] * 2 + ["ab1cd", "ab2cd"]
+
+    vocabulary = train_tokenizer(texts, 100, frequency=3, groups=[0, 1, 2, 3]).get_vocab()
+
+    assert "abcd" not in {token.strip(SPACE) for token in vocabulary}
+
+
+def test_a_frequency_of_one_keeps_everything():
+    texts = [f"mot{i} rare" for i in range(20)] * 2
+
+    plain = train_tokenizer(texts, 200)
+
+    assert train_tokenizer(texts, 200, frequency=1, groups=[0] * 40).to_str() == plain.to_str()
+
+
+def test_a_patients_name_is_in_no_vocabulary_of_a_corpus_whose_frequency_is_two(
+    small_corpus, tmp_path
+):
+    texts = [f"{NAME}{patient[-1]} {t}" for t, patient in named(small_corpus)]
+    corpus = replace(small_corpus, texts=tuple(texts), digest="0" * 64)
+
+    with_names, without = (
+        encode_tokens(corpus, tmp_path, vocabulary=2000, max_tokens=24, min_document_frequency=n)
+        for n in (1, len(set(corpus.groups)))
+    )
+
+    assert NAME in (with_names / TOKENIZER_FILE).read_text()
+    assert NAME[:6] not in (without / TOKENIZER_FILE).read_text()
+    assert with_names != without
+
+
+def named(corpus):
+    assert corpus.patients
+    return zip(corpus.texts, corpus.patients, strict=True)
+
+
 # --- the encoded corpus ----------------------------------------------------------------------
 
 
@@ -149,5 +224,7 @@ def test_file_names_and_meta_hold_no_text_of_a_note(split_corpus, tmp_path):
     path = encode(split_corpus, tmp_path)
 
     assert re.fullmatch(r"tokens-[0-9a-f]{24}", path.name)
-    assert {p.name for p in path.iterdir()} == {"rows.npy", "offsets.npy", TOKENIZER_FILE, DONE}
+    assert {p.name for p in path.iterdir()} == {
+        *("rows.npy", "offsets.npy", TOKENIZER_FILE, DONE, MADE_OF)
+    }
     assert all(isinstance(value, int) for value in read_meta(path).values())

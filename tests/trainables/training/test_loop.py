@@ -28,6 +28,7 @@ from headhunt.trainables.training.loop import (
     rate_share,
     train,
 )
+from headhunt.trainables.training.states import StateFolder
 
 CPU = torch.device("cpu")
 NOTES, WIDTH, VOCABULARY, CLASSES, MAX_TOKENS = 45, 16, 30, 3, 12
@@ -120,10 +121,12 @@ def test_a_resumed_trial_ends_to_the_bit_where_one_that_never_stopped_does(
 ):
     whole, weights = run(config)
     *_, epoch = islice(start(config), stop_after)
-    save_checkpoint(tmp_path, epoch.checkpoint("hash"))
+    save_checkpoint(StateFolder(tmp_path), 1, epoch.checkpoint("hash"))
     torch.manual_seed(99)  # another process has another generator
 
-    resumed, resumed_weights = run(config, checkpoint=load_checkpoint(tmp_path, "hash"))
+    resumed, resumed_weights = run(
+        config, checkpoint=load_checkpoint(StateFolder(tmp_path), 1, "hash")
+    )
 
     assert resumed == whole[stop_after:]
     assert same(resumed_weights, weights)

@@ -14,6 +14,7 @@ from headhunt.trainables.models.finetuned import TunedModel, layers_of, trained_
 from headhunt.trainables.training.batches import Ragged
 from headhunt.trainables.training.checkpoints import load_checkpoint, save_checkpoint
 from headhunt.trainables.training.loop import Task, add_gradients, micro_shares, train
+from headhunt.trainables.training.states import StateFolder
 
 from ..backbone_dirs import make_backbone
 
@@ -220,10 +221,12 @@ def _trained_until(encoder_of, task, config, settings, stopped, folder):
         device=CPU,
     ):
         if epoch.report.epoch == stopped:
-            save_checkpoint(folder, replace(epoch.checkpoint("hash"), backbone="identity"))
+            save_checkpoint(
+                StateFolder(folder), 1, replace(epoch.checkpoint("hash"), backbone="identity")
+            )
             break
-    assert load_checkpoint(folder, "hash", "another backbone") is None
-    checkpoint = load_checkpoint(folder, "hash", "identity")
+    assert load_checkpoint(StateFolder(folder), 1, "hash", "another backbone") is None
+    checkpoint = load_checkpoint(StateFolder(folder), 1, "hash", "identity")
     assert checkpoint is not None
     return checkpoint
 

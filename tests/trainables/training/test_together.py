@@ -27,6 +27,7 @@ from headhunt.trainables.training.batches import Gathered, Ragged, training_batc
 from headhunt.trainables.training.checkpoints import load_checkpoint, save_checkpoint
 from headhunt.trainables.training.drawing import Drawing
 from headhunt.trainables.training.loop import DivergedError, Epoch, Task, train
+from headhunt.trainables.training.states import StateFolder
 from headhunt.trainables.training.together import Member, train_together
 
 CPU = torch.device("cpu")
@@ -261,18 +262,18 @@ def test_a_member_goes_on_alone_from_its_groups_checkpoint_and_the_other_way_rou
     configs = varied(config)
     whole = list(alone(config, 7, settings=settings))
     group = grouped(configs, settings=settings)
-    save_checkpoint(tmp_path / "group", epoch_of(next(group), 0).checkpoint("hash"))
+    save_checkpoint(StateFolder(tmp_path), 1, epoch_of(next(group), 0).checkpoint("hash"))
     save_checkpoint(
-        tmp_path / "alone", next(alone(config, 7, settings=settings)).checkpoint("hash")
+        StateFolder(tmp_path), 2, next(alone(config, 7, settings=settings)).checkpoint("hash")
     )
 
     *_, resumed = alone(
-        config, 7, settings=settings, checkpoint=load_checkpoint(tmp_path / "group", "hash")
+        config, 7, settings=settings, checkpoint=load_checkpoint(StateFolder(tmp_path), 1, "hash")
     )
     *_, joined = grouped(
         configs,
         settings=settings,
-        checkpoints=[load_checkpoint(tmp_path / "alone", "hash"), None, None],
+        checkpoints=[load_checkpoint(StateFolder(tmp_path), 2, "hash"), None, None],
     )
 
     assert_same_epoch(resumed, whole[-1])

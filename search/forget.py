@@ -1,0 +1,109 @@
+"""What a study keeps that tells of its notes, and how it is removed; its record stays.
+
+Encoded notes are shared by all studies of the same notes, so those that another study needs are
+left for it. Everything may be interrupted and repeated: what is half removed is never read.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..trainables.files import bytes_in, files_in
+from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
+from ..trainables.training.states import Kind, state_store
+from .study import FORGOTTEN, TRIALS_FOLDER, Study
+
+NOT_OF_NOTES = "backbone-"  # copies of an encoder in another format
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """The confidential files of a study."""
+
+    encoded: tuple[Entry, ...]  # of its notes, and needed by no other study
+    shared: int  # folders of encoded notes that stay, because another study needs them
+    unknown: int  # that stay, because they do not say whose they are
+    trials: Path | None  # its checkpoints and weights
+    files: int  # of the trials
+    bytes: int  # that their removal frees here
+    elsewhere: str = ""  # folder or URL that has its checkpoints and weights instead
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to remove."""
+        return bool(self.encoded or self.trials or self.elsewhere)
+
+
+def find_leftovers(study: Study, others: Iterable[Mapping[str, Any]]) -> Leftovers:
+    """What could be removed.
+
+    Args:
+        study: open, so that nobody searches it.
+        others: manifests of all other studies of its store.
+    """
+    users = [manifest for manifest in others if manifest and not manifest.get(FORGOTTEN)]
+    encoded, shared, unknown = [], 0, 0
+    cache = study.folder.parent / CACHE_FOLDER
+    for entry in entries_in(cache) if cache.is_dir() and not cache.is_symlink() else ():
+        if entry.name.startswith(NOT_OF_NOTES):
+            continue
+        corpus = entry.made_of.get("corpus")
+        if corpus is None and users:
+            unknown += 1
+        elif corpus not in (None, study.manifest["corpus"]["digest"]):
+            continue
+        elif any(_needs(manifest, entry.made_of) for manifest in users):
+            shared += 1
+        else:
+            encoded.append(entry)
+    trials = study.folder / TRIALS_FOLDER
+    has_trials = trials.is_dir()
+    return Leftovers(
+        encoded=tuple(encoded),
+        shared=shared,
+        unknown=unknown,
+        trials=trials if has_trials else None,
+        files=files_in(trials) if has_trials else 0,
+        bytes=sum(bytes_in(entry.folder) for entry in encoded)
+        + (bytes_in(trials) if has_trials else 0),
+        elsewhere=study.manifest["settings"].get("checkpoints", ""),
+    )
+
+
+def _needs(manifest: Mapping[str, Any], made_of: Mapping[str, Any]) -> bool:
+    """Whether a study may read what was made so.
+
+    A shorter limit than the study's may be that of the backbone, so it is kept for it.
+    """
+    settings = manifest["settings"]
+    wanted = {
+        "corpus": manifest["corpus"]["digest"],
+        "precision": manifest["precision"],
+        "min_document_frequency": settings.get("min_document_frequency", 1),
+    }
+    return (
+        all(made_of.get(key, value) == value for key, value in wanted.items())
+        and made_of.get("max_tokens", 0) <= settings["max_tokens"]
+        and ("backbone" not in made_of or made_of["backbone"] in manifest["backbones"].values())
+    )
+
+
+def forget(study: Study, leftovers: Leftovers) -> int:
+    """Remove them, once the study knows of it; how many are left, since they are being written.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    if not study.forgotten_at:
+        study.set_forgotten(datetime.now(UTC).isoformat(timespec="seconds"))
+    if leftovers.trials:
+        shutil.rmtree(leftovers.trials)
+    if leftovers.elsewhere:
+        states = state_store(leftovers.elsewhere, study.folder.name)
+        for trial in study.trials:
+            for kind in Kind:
+                states.remove(trial.number, kind)
+    return sum(not entry.remove() for entry in leftovers.encoded)

@@ -1,0 +1,334 @@
+import json
+import os
+import shutil
+import stat
+
+import pytest
+import torch
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from headhunt.search import forget
+from headhunt.search.cli import app
+from headhunt.search.launch import prepare
+from headhunt.search.settings import Request
+from headhunt.search.study import Study
+from headhunt.spaces.record import JOURNAL_NAME, Outcome, State
+from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
+from headhunt.trainables.notes.cache import CACHE_FOLDER, DONE, MADE_OF, cache_dir, make_once
+from headhunt.trainables.runner import run_trial
+from headhunt.trainables.training.states import Kind, Saved, StateFolder
+
+from ..toys import begin, scratch, write_notes
+
+SMALL = scratch(width=8, feed_forward=8, vocabulary=200)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store named by the environment, and two files of notes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADHUNT_STORE", "store")
+    write_notes(tmp_path / "notes.csv", 60)
+    write_notes(tmp_path / "others.csv", 60, words="elsewhere")
+    return tmp_path / "store"
+
+
+def trained(store, study="lab", *, notes="notes.csv", resume=False, epochs=2, **given):
+    """A study whose only trial is really trained for so many epochs; open, its trial running."""
+    given = {} if resume else {"space": "scratch", "max_tokens": 32, "max_epochs": 2, **given}
+    prepared = prepare(
+        Request(notes=store.parent / notes, study=study, store=store, resume=resume, given=given)
+    )
+    opened, settings = prepared.study, prepared.settings
+    materials = Materials(
+        settings=TrainingSettings(
+            max_epochs=2, patience=0, batch_limit=8, max_tokens=settings.max_tokens
+        ),
+        states=opened.states,
+        cache=cache_dir(store),
+        features={},
+    )
+    trial = opened.trials[0] if opened.trials else begin(opened, SMALL)
+    assignment = Assignment(number=0, config=SMALL, seed=1, known_epochs=len(trial.reports))
+    steps = run_trial(
+        assignment, prepared.corpus, materials, device=torch.device("cpu"), device_fraction=0.0
+    )
+    for _, step in zip(range(epochs), steps, strict=False):
+        assert step.report
+        opened.report(0, step.report)
+    return prepared
+
+
+def ended(store, study="lab", **given):
+    """The same, complete and closed."""
+    opened = trained(store, study, **given).study
+    opened.end(0, Outcome(state=State.COMPLETE, reason="all epochs trained"))
+    opened.close()
+    return opened
+
+
+def invoke(*words, **options):
+    return CliRunner().invoke(app, list(words), **options)
+
+
+def cached(store):
+    return sorted(p.name for p in (store / CACHE_FOLDER).iterdir() if p.is_dir())
+
+
+def test_a_forgotten_study_has_no_confidential_file_and_ranks_as_before(store):
+    ended(store)
+    before = [invoke(*words).stdout for words in (["rank", "lab", "--by", "f1"], ["trials", "lab"])]
+
+    result = invoke("forget", "lab", "--yes")
+
+    assert result.exit_code == 0
+    assert cached(store) == []
+    assert {p.name for p in (store / "lab").iterdir()} == {JOURNAL_NAME, "lock", "lock.holder"}
+    after = [invoke(*words).stdout for words in (["rank", "lab", "--by", "f1"], ["trials", "lab"])]
+    assert after == before
+
+
+def test_what_was_removed_is_said_in_files_and_bytes(store):
+    study = ended(store)
+    folders = [*(store / CACHE_FOLDER).glob("tokens-*/"), study.folder / "trials"]
+    size = sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
+
+    result = invoke("forget", "lab", "--yes")
+
+    assert f"lab: 1 folders of encoded notes and 2 files of checkpoints and weights, {size:,} " in (
+        result.stderr
+    )
+    assert result.stdout == f"removed {size:,} bytes; the record of 1 trials stays\n"
+
+
+def test_what_another_study_of_the_same_notes_needs_stays_until_that_is_forgotten(store):
+    ended(store)
+    ended(store, "twin")
+    shared = cached(store)
+
+    first = invoke("forget", "lab", "--yes")
+
+    assert "1 folders stay: another study needs them" in first.stderr
+    assert cached(store) == shared
+    assert list(StateFolder(store / "twin" / "trials").find(0, Kind.BEST))
+    assert invoke("forget", "twin", "--yes").exit_code == 0
+    assert cached(store) == []
+
+
+@pytest.mark.parametrize("change", [{"max_tokens": 16}, {"min_document_frequency": 2}])
+def test_a_study_of_the_same_notes_that_reads_them_otherwise_needs_them_not(store, change):
+    ended(store)
+    prepare(
+        Request(
+            notes=store.parent / "notes.csv",
+            study="twin",
+            store=store,
+            given={"space": "scratch", "max_tokens": 32, **change},
+        )
+    ).study.close()
+
+    invoke("forget", "lab", "--yes")
+
+    assert cached(store) == []
+
+
+def test_encoded_notes_of_other_notes_stay(store):
+    ended(store, "other", notes="others.csv")
+    others = cached(store)
+    ended(store)
+
+    invoke("forget", "lab", "--yes")
+
+    assert cached(store) == others
+
+
+def test_what_an_encoding_began_is_removed_and_a_converted_encoder_stays(store):
+    study = ended(store)
+    cache = cache_dir(store)
+    part = cache / ".features-0123.part"
+    part.mkdir()
+    corpus = study.manifest["corpus"]["digest"]
+    (part / MADE_OF).write_text(json.dumps({"corpus": corpus, "max_tokens": 32}))
+    make_once(cache, "backbone-0123", lambda _: {"converted": True})
+
+    invoke("forget", "lab", "--yes")
+
+    assert cached(store) == ["backbone-0123"]
+
+
+def test_what_does_not_say_whose_it_is_goes_with_the_last_study(store):
+    ended(store)
+    ended(store, "other", notes="others.csv")
+    for made_of in (store / CACHE_FOLDER).glob(f"*/{MADE_OF}"):
+        made_of.unlink()
+
+    first = invoke("forget", "lab", "--yes")
+
+    assert "2 folders stay: an earlier version made them" in first.stderr
+    assert len(cached(store)) == 2
+    invoke("forget", "other", "--yes")
+    assert cached(store) == []
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n\n", 1), ("", 1), ("y\n", 0)])
+def test_nothing_is_removed_before_the_user_says_yes(store, answer, status):
+    study = ended(store)
+
+    result = invoke("forget", "lab", input=answer)
+
+    assert result.exit_code == status
+    assert (study.folder / "trials").exists() == bool(status)
+    assert ("nothing was removed" in result.stderr) == bool(status)
+    assert bool(cached(store)) == bool(status)
+
+
+def test_states_that_are_kept_elsewhere_are_removed_there(store, tmp_path):
+    place = f"file://{tmp_path}/shared"
+    prepared = trained(store, epochs=0, checkpoints=place)
+    prepared.states.put(0, Kind.BEST, Saved(1, {"weight": torch.zeros(1)}))
+    prepared.study.close()
+    (found,) = (tmp_path / "shared").rglob("best-*")
+
+    result = invoke("forget", "lab", "--yes")
+
+    assert f"and those in {place}" in result.stderr
+    assert not found.exists()
+
+
+def test_a_study_that_is_searched_is_refused_and_keeps_everything(store):
+    opened = trained(store).study
+
+    result = invoke("forget", "lab", "--yes")
+
+    opened.close()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(
+        f"error: the study 'lab' is being searched by process {os.getpid()} on "
+    )
+    assert list(opened.states.find(0, Kind.CHECKPOINT))
+    assert len(cached(store)) == 1
+
+
+def test_a_folder_that_is_being_written_is_left_and_said(store):
+    ended(store)
+    name = cached(store)[0]
+
+    with FileLock(store / CACHE_FOLDER / f"{name}.lock"):
+        result = invoke("forget", "lab", "--yes")
+
+    assert result.exit_code == 2
+    assert "1 folders are being written by a search" in result.stderr
+    assert cached(store) == [name]
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+    assert cached(store) == []
+
+
+@pytest.mark.parametrize("study", ["labs", "..", "a/b", ".confidential"])
+def test_a_study_that_is_not_there_is_refused(store, study):
+    ended(store)
+
+    result = invoke("forget", study, "--yes")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert len(cached(store)) == 1
+
+
+def test_a_removal_that_was_interrupted_is_ended_by_the_next_and_read_by_nobody(store, monkeypatch):
+    ended(store)
+    tokens = store / CACHE_FOLDER / cached(store)[0]
+
+    def stop(folder, *others, **named):
+        if folder.name == tokens.name:
+            (folder / "rows.npy").unlink()
+            raise KeyboardInterrupt
+        rmtree(folder, *others, **named)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    assert invoke("forget", "lab", "--yes").exit_code == 130
+    monkeypatch.undo()
+    monkeypatch.setenv("HEADHUNT_STORE", str(store))
+
+    assert tokens.exists()
+    assert not (tokens / DONE).exists()
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+    assert cached(store) == []
+    assert invoke("forget", "lab", "--yes").stdout == "nothing is left to remove\n"
+
+
+def test_a_link_in_the_place_of_encoded_notes_is_removed_and_not_followed(store, tmp_path):
+    ended(store)
+    tokens = store / CACHE_FOLDER / cached(store)[0]
+    moved = tmp_path / "moved"
+    tokens.rename(moved)
+    tokens.symlink_to(moved)
+
+    invoke("forget", "lab", "--yes")
+
+    assert not tokens.is_symlink()
+    assert (moved / "rows.npy").exists()
+
+
+def test_a_forgotten_study_that_is_resumed_says_so_and_trains_what_was_unfinished_as_it_would_have(
+    store,
+):
+    alone = ended(store, "alone").trials[0].reports
+    trained(store, epochs=1).study.close()
+    invoke("forget", "lab", "--yes")
+    status = invoke("status", "lab").stdout
+    assert "its confidential files were removed at 20" in status
+
+    prepared = trained(store, resume=True)
+
+    assert any("were removed at 20" in warning for warning in prepared.warnings)
+    assert prepared.study.forgotten_at == ""
+    resumed = prepared.study.trials[0].reports
+    assert [r.f1 for r in resumed] == [r.f1 for r in alone]
+    assert [r.train_loss for r in resumed] == [r.train_loss for r in alone]
+    prepared.study.close()
+    again = Study.open(store, "lab")
+    assert not again.forgotten_at
+    again.close()
+    assert invoke("status", "lab").stdout.count("removed at") == 0
+
+
+def test_a_study_whose_neighbour_cannot_be_read_keeps_everything(store):
+    ended(store)
+    ended(store, "twin")
+    journal = store / "twin" / JOURNAL_NAME
+    journal.write_bytes(b"{broken}\n" + journal.read_bytes())
+
+    result = invoke("forget", "lab", "--yes")
+
+    assert result.exit_code == 2
+    assert "until then it is not known what that study needs" in result.stderr
+    assert len(cached(store)) == 1
+
+
+def test_all_that_tells_of_notes_is_its_owners_alone_whatever_the_umask(store):
+    before = os.umask(0)
+    try:
+        ended(store)
+    finally:
+        os.umask(before)
+
+    inside = [store / CACHE_FOLDER, store / "lab" / "trials" / "00000"]
+    everything = [path for folder in inside for path in (folder, *folder.rglob("*"))]
+    assert len(everything) > 8
+    for path in everything:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert stat.S_IMODE((store / "lab").stat().st_mode) == 0o700
+
+
+def test_weights_stay_their_owners_alone_in_a_study_that_was_opened_to_others(store):
+    opened = trained(store, epochs=1).study
+    opened.close()
+    opened.folder.chmod(0o755)
+    opened.states.folder(0).chmod(0o755)
+
+    trained(store, resume=True).study.close()
+
+    assert stat.S_IMODE(opened.states.folder(0).stat().st_mode) == 0o700
+    assert forget.find_leftovers(Study.open(store, "lab"), []).files == 2
