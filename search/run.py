@@ -29,6 +29,7 @@ from .executor.courier import Courier, Sign, clear_nodes, is_on_network, keep, s
 from .executor.engine import engine, look_around
 from .executor.nodes import Nodes
 from .executor.ray import Hooks, run_plan
+from .forget import tell_needs
 from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
@@ -104,6 +105,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     sign = Sign.put_up(study.folder)
     try:
         study.on_outage(show.on_warning)
+        tell_needs(study)
         machine = look_around()
         # Ray comes up first, so that trials begin as soon as the features exist.
         with (

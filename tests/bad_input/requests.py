@@ -255,8 +255,8 @@ _STUDIES: dict[str, tuple[Callable[[Path], object] | None, str, str]] = {
     "a card that is text": (told("manifest", {"card": "p620"}), "trials kept", _UNREADABLE),
     "a config that is text": (told("config", "x"), "rank kept", _UNREADABLE),
     "an epoch that is a number": (told("epoch:1", 1), "trials kept", _UNREADABLE),
-    "an end that is a list": (told("outcome", [1]), "simulate kept", "its journal is broken"),
-    "a trial without a config": (told("config", None), "simulate kept", "its journal is broken"),
+    "an end that is a list": (told("outcome", [1]), "simulate kept", "it is broken"),
+    "a trial without a config": (told("config", None), "simulate kept", "it is broken"),
     "a resume of a broken study": (
         journal(lambda lines: [lines[0], b"<html>\n", *lines[1:]]),
         "search notes.csv --study kept --resume",

@@ -14,6 +14,7 @@ import pytest
 
 from headhunt.search.study import Study, Trial
 from headhunt.spaces.record import State
+from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
 from .toys import learned, write_notes
@@ -40,10 +41,9 @@ import json, os, signal, sys, threading
 from optuna.storages import JournalStorage
 from headhunt.search import encoding, run
 from headhunt.search.cli import main
-from headhunt.stores import store_at
-from headhunt.stores.journal import JournalFile
 from headhunt.search.plan import Plan
 from headhunt.search.study import Study
+from headhunt.stores.journal import JournalFile
 
 moment, count, given = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 sys.argv[1:4] = []
