@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing headhunt and what it needs into $(VENV) (about a minute and a half)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
 	@mkdir -p build/types/headhunt  # where pyright finds the packages under their import names
-	@for folder in spaces trainables search analysis; do ln -sfn ../../../$$folder build/types/headhunt/$$folder; done
+	@for folder in spaces stores trainables search analysis; do ln -sfn ../../../$$folder build/types/headhunt/$$folder; done
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on the built-in synthetic corpus
@@ -30,6 +30,7 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 	@$(BIN)/lint-imports
 
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
+	@sh tests/stores/install_postgresql.sh
 	@$(BIN)/python -m pytest -m proof -n 2 --dist loadfile
 
 bench: $(STAMP)  ## benchmarks, half an hour; their figures stand in docs/benchmarks.md

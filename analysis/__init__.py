@@ -3,12 +3,13 @@
 Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
+from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
 from .frame import curves, trials
 from .ranking import Ranking, pareto, rank
-from .stored import StudyNotFoundError, StudyUnreadableError
 
 __all__ = [
     "Ranking",
+    "StoreError",
     "StudyNotFoundError",
     "StudyUnreadableError",
     "curves",

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,6 +29,7 @@ from ..spaces.record import (
     Footprint,
     State,
 )
+from ..stores import Place, StoredStudy, reading, store_at
 from .columns import (
     CURVE_COLUMNS,
     DTYPES,
@@ -40,7 +40,6 @@ from .columns import (
     described,
     parameter_dtypes,
 )
-from .stored import StoredStudy, read_study, reading
 
 MIB = 2**20
 GIGA = 10**9
@@ -62,7 +61,7 @@ UNSCORED = (State.FAILED, State.INFEASIBLE)  # whatever its epochs were, such a 
 Row = dict[str, Any]
 
 
-def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd.DataFrame:
+def trials(study: str | Sequence[str], *, store: Place | None = None) -> pd.DataFrame:
     """One row a trial, in the order of their numbers: the record's columns, then the parameters.
 
     A complete trial has the metrics of its best epoch, a pruned or running one those of its best so
@@ -72,14 +71,16 @@ def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
 
     Args:
         study: a study's name, or several; then a column `study` comes first.
-        store: folder of the studies; HEADHUNT_STORE or `headhunt-studies` when not given.
+        store: folder of the studies, or the address of a database, postgresql://...; HEADHUNT_STORE
+            or `headhunt-studies` when not given.
 
     Raises:
         StudyNotFoundError: the store has no such study.
-        StudyUnreadableError: the study's journal is broken, or something else has written it.
+        StudyUnreadableError: what the store has of it is broken, or something else has written it.
+        StoreError: the store cannot be reached, or its address is none.
     """
     several, stored = _read(study, store)
-    with reading(*(s.journal for s in stored)):
+    with reading(*(s.place for s in stored)):
         rows = [
             {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
             for s in stored
@@ -90,13 +91,13 @@ def trials(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
         return _framed(rows, names, COLUMNS, stored, several)
 
 
-def curves(study: str | Sequence[str], *, store: str | Path | None = None) -> pd.DataFrame:
+def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.DataFrame:
     """One row a trial and epoch, failed and pruned trials' epochs included.
 
     Args and errors are those of `trials`.
     """
     several, stored = _read(study, store)
-    with reading(*(s.journal for s in stored)):
+    with reading(*(s.place for s in stored)):
         rows = [
             {"study": s.name, **row}
             for s in stored
@@ -107,12 +108,11 @@ def curves(study: str | Sequence[str], *, store: str | Path | None = None) -> pd
         return _framed(rows, names, CURVE_COLUMNS, stored, several)
 
 
-def _read(
-    study: str | Sequence[str], store: str | Path | None
-) -> tuple[bool, tuple[StoredStudy, ...]]:
+def _read(study: str | Sequence[str], store: Place | None) -> tuple[bool, tuple[StoredStudy, ...]]:
     several = not isinstance(study, str)
     names = dict.fromkeys(study) if several else [study]
-    return several, tuple(read_study(name, store) for name in names)
+    place = store_at(store)
+    return several, tuple(place.read(name) for name in names)
 
 
 def _each(stored: Iterable[StoredStudy]) -> Iterable[FrozenTrial]:

@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
-from headhunt.analysis.stored import read_study
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
 from headhunt.search.run import Show, run_search
@@ -29,6 +28,7 @@ from headhunt.search.simulation.trainer import Source, Trainer
 from headhunt.search.study import Trial
 from headhunt.spaces.configs import BaselineConfig
 from headhunt.spaces.record import State
+from headhunt.stores import store_at
 from headhunt.trainables.models.backbones import DEMO
 from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
@@ -82,7 +82,7 @@ def search(notes: Path, store: Path, seed: int, trials: int, space: str) -> Reco
         on_tick=lambda: None,
     )
     run_search(prepare(request), show)
-    stored = read_study(request.study, store)
+    stored = store_at(store).read(request.study)
     return Recorded.of(request.study, stored.manifest, stored.trials)
 
 

@@ -7,7 +7,6 @@ import math
 import tempfile
 from pathlib import Path
 
-from headhunt.analysis.stored import read_study
 from headhunt.search.executor.simulated import VirtualClock, run_virtually
 from headhunt.search.plan import Budget, Plan, Watcher
 from headhunt.search.rungs import study_rungs
@@ -18,6 +17,7 @@ from headhunt.search.study import Study
 from headhunt.spaces.catalogue import SpaceOptions, scratch_space
 from headhunt.spaces.configs import BaselineConfig, Config, ScratchConfig
 from headhunt.spaces.record import EpochReport, Footprint, Outcome, State
+from headhunt.stores import store_at
 from headhunt.trainables.steps import Step
 from headhunt.trainables.training.stopping import why_over
 
@@ -120,7 +120,7 @@ def record(store: Path, *, trials: int = 60, slots: int = 1, name: str = "lab") 
 
 def recorded(store: Path | None, name: str = "lab") -> Recorded:
     """As a simulation reads it."""
-    stored = read_study(name, store)
+    stored = store_at(store).read(name)
     return Recorded.of(name, stored.manifest, stored.trials)
 
 

@@ -2,21 +2,27 @@
 
 Encoded notes are shared by all studies of the same notes, so those that another study needs are
 left for it. Everything may be interrupted and repeated: what is half removed is never read.
+
+Studies of several stores may lie in one work folder, a database's beside a local folder's. None of
+them can be asked for the others, so each leaves word in its own folder of what it needs.
 """
 
+import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..stores import reading
 from ..trainables.files import bytes_in, files_in
 from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
 from ..trainables.training.states import Kind, state_store
 from .study import FORGOTTEN, TRIALS_FOLDER, Study
 
 NOT_OF_NOTES = "backbone-"  # copies of an encoder in another format
+NEEDS = "needs.json"  # in the folder of a study: the part of its manifest that `_needs` reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,45 @@ class Leftovers:
         return bool(self.encoded or self.trials or self.elsewhere)
 
 
+def tell_needs(study: Study) -> None:
+    """Leave word of the encoded notes that the study needs, before any are made.
+
+    Raises:
+        OSError: its folder cannot be written.
+    """
+    manifest = study.manifest
+    told = ("max_tokens", "min_document_frequency")
+    needs = {
+        "corpus": {"digest": manifest["corpus"]["digest"]},
+        "precision": manifest["precision"],
+        "settings": {key: manifest["settings"][key] for key in told if key in manifest["settings"]},
+        "backbones": manifest["backbones"],
+    }
+    aside = study.folder / f".{NEEDS}"
+    aside.write_text(json.dumps(needs), encoding="utf-8")
+    aside.replace(study.folder / NEEDS)
+
+
+def _told_needs(study: Study) -> Iterator[Mapping[str, Any]]:
+    """What the other studies of its work folder need, whatever their stores."""
+    for file in study.folder.parent.glob(f"*/{NEEDS}"):
+        if file.parent.name != study.folder.name:
+            with reading(f"the file {file}"):
+                yield json.loads(file.read_text(encoding="utf-8"))
+
+
 def find_leftovers(study: Study, others: Iterable[Mapping[str, Any]]) -> Leftovers:
-    """What could be removed.
+    """What could be removed on this machine.
 
     Args:
         study: open, so that nobody searches it.
         others: manifests of all other studies of its store.
+
+    Raises:
+        StudyUnreadableError: it is not known what another study needs.
     """
     users = [manifest for manifest in others if manifest and not manifest.get(FORGOTTEN)]
+    users += _told_needs(study)
     encoded, shared, unknown = [], 0, 0
     cache = study.folder.parent / CACHE_FOLDER
     for entry in entries_in(cache) if cache.is_dir() and not cache.is_symlink() else ():
@@ -99,10 +136,11 @@ def forget(study: Study, leftovers: Leftovers) -> int:
     """
     if not study.forgotten_at:
         study.set_forgotten(datetime.now(UTC).isoformat(timespec="seconds"))
+    (study.folder / NEEDS).unlink(missing_ok=True)
     if leftovers.trials:
         shutil.rmtree(leftovers.trials)
     if leftovers.elsewhere:
-        states = state_store(leftovers.elsewhere, study.name)
+        states = state_store(leftovers.elsewhere, study.folder.name)
         for trial in study.trials:
             for kind in Kind:
                 states.remove(trial.number, kind)

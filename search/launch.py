@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
 from ..spaces.record import UNREADABLE
+from ..stores import Store, StoreError, store_at
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
@@ -29,7 +31,7 @@ from .sampling import LEARNS_WHAT_FITS, SpaceError
 from .settings import MOST, Request, Settings, budget_problems, most_problems, told
 from .space_checks import check_sampler
 from .space_files import load_space
-from .study import OBJECTIVES, Study, StudyError, refuse_taken
+from .study import OBJECTIVES, Study
 
 ADDRESS = re.compile(r"(ray://)?[^\s/]+:(?P<port>\d{1,5})")
 LEAST_TOKENS = 8  # of a note
@@ -56,6 +58,7 @@ class Prepared:
     budget: Budget
     precision: str  # of the encoding: bf16 or fp32
     study: Study
+    work: Path  # folder of what stays on this machine
     states: StateStore  # of its trials
     forgotten_at: str = ""  # when its confidential files were removed, if they were
 
@@ -88,14 +91,45 @@ def prepare(request: Request) -> Prepared:
     Raises:
         LaunchError: with all problems.
     """
+    try:
+        store = store_at(request.store)
+    except StoreError as error:
+        raise LaunchError([str(error)]) from error
     problems: list[str] = []
-    stored = _stored_manifest(request, problems)
-    if request.resume and stored is None:  # what was asked then is not known
+    continued = _continued(request, store, problems)
+    if request.resume and continued is None:  # what was asked then is not known
         raise LaunchError(problems)
+    try:
+        return _prepared(request, store, continued, problems)
+    except BaseException:
+        if continued:
+            continued.close()
+        raise
+
+
+def _continued(request: Request, store: Store, problems: list[str]) -> Study | None:
+    """The study that goes on; None for a new one, whose name must be free."""
+    if not request.resume:
+        return _try(problems, StoreError, lambda: store.refuse_taken(request.study))
+    study = _try(problems, StoreError, lambda: Study.open(store, request.study))
+    if study is not None and not _is_whole(study.manifest):
+        study.close()
+        problems.append(
+            f"the study {request.study!r} lacks what a search records, or has it in another form: "
+            "it is broken, or of another version"
+        )
+        return None
+    return study
+
+
+def _prepared(
+    request: Request, store: Store, continued: Study | None, problems: list[str]
+) -> Prepared:
+    stored = continued.manifest if continued else None
     settings = _settings(request, stored, problems)
     corpus = _corpus(request, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = _backbones(request, settings, problems)
+    identities = _backbones(store, settings, problems)
     space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,
@@ -117,19 +151,14 @@ def prepare(request: Request) -> Prepared:
     if problems:
         raise LaunchError(problems)
     try:
-        study = (
-            Study.open(request.store, request.study)
-            if request.resume
-            else Study.create(request.store, request.study, manifest)
-        )
-    except StudyError as error:
+        study = continued or Study.create(store, request.study, manifest)
+        forgotten_at = study.forgotten_at
+        if continued:
+            study.set_budget(budget)
+        if forgotten_at:  # before anything is made of the notes: from here on it is this study's
+            study.set_forgotten("")
+    except StoreError as error:
         raise LaunchError([str(error)]) from error
-    forgotten_at = study.forgotten_at
-    if request.resume:
-        study.set_budget(budget)
-    if forgotten_at:  # before anything is made of the notes: from here on it is this study's
-        study.set_forgotten("")
-    states = state_store(settings.checkpoints, study.name) if settings.checkpoints else study.states
     return Prepared(
         request=request,
         settings=settings,
@@ -139,9 +168,17 @@ def prepare(request: Request) -> Prepared:
         budget=budget,
         precision=precision,
         study=study,
-        states=states,
+        work=store.work,
+        states=_states(settings, study),
         forgotten_at=forgotten_at,
     )
+
+
+def _states(settings: Settings, study: Study) -> StateStore:
+    """Of the study's trials: in its folder, or where the settings say, under that folder's name."""
+    if settings.checkpoints:
+        return state_store(settings.checkpoints, study.folder.name)
+    return study.states
 
 
 def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], Any]) -> Any:
@@ -151,24 +188,6 @@ def _try(problems: list[str], expected: type[Exception], attempt: Callable[[], A
     except expected as error:
         problems.append(str(error))
         return None
-
-
-def _stored_manifest(request: Request, problems: list[str]) -> dict[str, Any] | None:
-    if not request.resume:
-        _try(problems, StudyError, lambda: refuse_taken(request.store, request.study))
-        return None
-    study = _try(problems, StudyError, lambda: Study.open(request.store, request.study))
-    if study is None:
-        return None
-    manifest = study.manifest
-    study.close()
-    if not _is_whole(manifest):
-        problems.append(
-            f"the study {request.study!r} lacks what a search records, or has it in another form: "
-            "its journal is broken, or of another version"
-        )
-        return None
-    return manifest
 
 
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
@@ -218,13 +237,13 @@ def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus
         return None
 
 
-def _backbones(request: Request, settings: Settings, problems: list[str]) -> dict[str, str]:
+def _backbones(store: Store, settings: Settings, problems: list[str]) -> dict[str, str]:
     """Load each backbone once: a torn or missing weight must show before the study is made."""
     identities = {}
     for name in settings.backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_path(request.store)).identity
+            identities[name] = load_backbone(name, cache_path(store.work)).identity
         except BackboneError as error:
             problems.append(str(error))
         except Exception as error:
@@ -234,7 +253,7 @@ def _backbones(request: Request, settings: Settings, problems: list[str]) -> dic
                     f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
                 )
             elif isinstance(error, OSError):
-                problems.append(f"the store {request.store} cannot be written: {error}")
+                problems.append(f"the folder {store.work} cannot be written: {error}")
             else:
                 raise
     return identities

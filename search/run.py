@@ -12,6 +12,7 @@ import torch
 
 from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
 from ..spaces.record import Footprint, Outcome, State
+from ..stores import secrets_hidden
 from ..trainables.assignment import Materials, TrainingSettings
 from ..trainables.card.cap import TooLargeError
 from ..trainables.card.cards import Card
@@ -28,6 +29,7 @@ from .executor.courier import Courier, Sign, clear_nodes, is_on_network, keep, s
 from .executor.engine import engine, look_around
 from .executor.nodes import Nodes
 from .executor.ray import Hooks, run_plan
+from .forget import tell_needs
 from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
 from .plan import Plan, Watcher
@@ -96,21 +98,27 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
         KeyboardInterrupt: Ctrl-C; the study can be continued.
         EngineError: Ray could not be started or reached.
         LayoutError: the nodes cannot run what was asked for.
+        StoreError: the store is gone, or another process has taken up the study.
         OSError: a disk is full, or cannot be written or read.
     """
     study, request = prepared.study, prepared.request
     sign: Sign | None = None
     try:
+        study.on_outage(show.on_warning)
+        tell_needs(study)
         if request.address or is_on_network(study.folder):  # else all is on this machine's disks
             sign = Sign.put_up(study.folder)
         machine = look_around()
         # Ray comes up first, so that trials begin as soon as the features exist.
-        with engine(
-            cpus=machine.cpus,
-            gpus=machine.gpus,
-            address=request.address,
-            shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
-            allow_open=request.allow_open,
+        with (
+            secrets_hidden(),
+            engine(
+                cpus=machine.cpus,
+                gpus=machine.gpus,
+                address=request.address,
+                shared_bytes=sum(len(text) * 4 for text in prepared.corpus.texts),
+                allow_open=request.allow_open,
+            ),
         ):
             elapsed_hours = elapsed_clock()  # the encoding is part of a budget of wall hours
             nodes = Nodes(sign if request.address else None)
@@ -235,7 +243,7 @@ def _plan(
 def _encode(prepared: Prepared, show: Show) -> Shared:
     """Encode the corpus once a backbone, and make ready what tells a config's footprint."""
     settings, corpus, card = prepared.settings, prepared.corpus, prepared.card
-    confidential, modes = cache_dir(prepared.request.store), prepared.space.modes
+    confidential, modes = cache_dir(prepared.work), prepared.space.modes
     lengths = {}
     for name in settings.backbones:
         with telling_by_type(about(name)):
@@ -276,7 +284,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
 def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -> Footprinter:
     """What the card would need for a config on this corpus."""
     settings, corpus = prepared.settings, prepared.corpus
-    confidential = cache_dir(prepared.request.store)
+    confidential = cache_dir(prepared.work)
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 
     @cache
@@ -324,7 +332,7 @@ def _features(
 
     work = Work(
         prepared.corpus,
-        cache_dir(prepared.request.store),
+        cache_dir(prepared.work),
         max_tokens=prepared.settings.max_tokens,
         precision=prepared.precision,
         limit_bytes=card.limit_bytes if card else None,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..stores import Place
 from .plan import Budget
 
 MOST_HOURS = 1_000_000
@@ -60,7 +61,7 @@ class Request:
 
     notes: Path
     study: str
-    store: Path
+    store: Place
     resume: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)  # settings that were named
     budget: Budget = field(default_factory=Budget)

@@ -1,35 +1,30 @@
-"""A study on disk: the truth about its trials, as an Optuna study in a journal file.
+"""A study: the truth about its trials, as an Optuna study in a store.
 
 Every trial is here with its config, curve, footprint and honest end. The sampler does not read it
-directly (see `sampling`): what may mislead a sampler is decided there, not here. One process holds
-a study at a time.
+directly (see `sampling`): what may mislead a sampler is decided there, not here. Where studies are,
+and how one process alone holds one, is the store's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
-from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
 from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
-from ..trainables.files import refuse_link
+from ..stores import Held, Place, reading, store_at
 from ..trainables.training.states import StateFolder
-from .journal import JournalFile
-from .lock import hold, holder_name
 from .tally import Tally
 
+T = TypeVar("T")
 TRIALS_FOLDER = "trials"
-LONGEST_NAME = 100  # bytes; file systems take 255
 OBJECTIVES = {"f1": StudyDirection.MAXIMIZE, "card-hours": StudyDirection.MINIMIZE}
 FORGOTTEN = "forgotten_at"  # in the manifest
 PICKLED_NOTES = ("cma:", "sepcma:", "cmawm:")  # how the keys of CMA-ES's notes begin
@@ -41,10 +36,6 @@ _OPTUNA_STATES = {
     State.INFEASIBLE: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }
-
-
-class StudyError(ValueError):
-    """The study cannot be created, opened or continued; the message says what to do."""
 
 
 @dataclass(slots=True)
@@ -90,75 +81,59 @@ class Trial:
 class Study:
     """An open study: its trials in memory, every change written before it is acted on."""
 
-    def __init__(self, folder: Path, lock: FileLock) -> None:
-        self.folder, self.name = folder, folder.name
-        self._lock = lock
-        self._journal = JournalFile(folder / record.JOURNAL_NAME)
-        self._storage = JournalStorage(self._journal)
+    def __init__(self, name: str, held: Held, manifest: Mapping[str, Any]) -> None:
+        self.name, self.manifest = name, dict(manifest)  # what was asked when it was made
+        self._held, self._storage = held, held.storage
         self.trials: list[Trial] = []
         self.tally = Tally()
         self._by_hash: dict[str, int] = {}
-        self._id = -1
 
     @classmethod
-    def create(cls, store: Path, name: str, manifest: Mapping[str, Any]) -> "Study":
+    def create(cls, store: Place, name: str, manifest: Mapping[str, Any]) -> "Study":
         """Make a new study.
 
         Raises:
-            StudyError: the name is taken, is no name, or its folder cannot be written.
+            StoreError: the name is taken or is no name, or the store cannot be written.
         """
-        folder = _folder(store, name)
-        refuse_taken(store, name)
-        lock = _hold(folder)
-        try:
-            refuse_taken(store, name)  # made since, by a process that is gone
-            # What a process left that was killed before its manifest was whole is no study.
-            (folder / record.JOURNAL_NAME).unlink(missing_ok=True)
-            study = cls(folder, lock)
-        except BaseException:
-            lock.release()
-            raise
         directions = [OBJECTIVES[objective] for objective in manifest["objective"]]
-        study._id = study._storage.create_new_study(directions, name)
-        study._storage.set_study_user_attr(study._id, record.MANIFEST_KEY, dict(manifest))
-        study._journal.sync()
-        return study
+        return cls(name, store_at(store).create(name, directions, manifest), manifest)
 
     @classmethod
-    def open(cls, store: Path, name: str) -> "Study":
+    def open(cls, store: Place, name: str) -> "Study":
         """Open an existing study to continue it.
 
         Raises:
-            StudyError: there is no such study, its journal is broken, or another process holds it.
+            StoreError: there is no such study, it is broken, or another process holds it.
         """
-        folder = _folder(store, name)
-        if not exists(store, name):
-            there = ", ".join(names(store)) or "none"
-            raise StudyError(f"there is no study {name!r} in {store}; studies there: {there}")
-        lock = _hold(folder)
+        held = store_at(store).open(name)
         try:
-            study = cls(folder, lock)
-            study._id = study._storage.get_study_id_from_name(name)
-            for stored in study._storage.get_all_trials(study._id, deepcopy=False):
-                study._remember(read_trial(stored))
-            study.manifest["objective"]  # which every later line needs
-        except record.UNREADABLE as error:
-            lock.release()
-            raise StudyError(
-                f"the journal {folder / record.JOURNAL_NAME} cannot be read: it is broken, or not "
-                f"of this study ({type(error).__name__}); restore the file from a copy"
-            ) from error
+            stored = held.read(name)
+            with reading(stored.place):
+                study = cls(name, held, stored.manifest)
+                for trial in stored.trials:
+                    study._remember(read_trial(trial))
+                study.manifest["objective"]  # which every later line needs
+        except BaseException:
+            held.close()
+            raise
         return study
 
     def close(self) -> None:
-        """Write everything to disk and let others open the study."""
-        self._journal.close()
-        self._lock.release()
+        """Let others open the study."""
+        self._held.close()
+
+    @property
+    def folder(self) -> Path:
+        """On this machine: checkpoints and weights."""
+        return self._held.folder
+
+    def on_outage(self, tell: Callable[[str], None]) -> None:
+        """Whom to tell that the store does not answer, and is waited for."""
+        self._held.on_outage = tell
 
     def set_budget(self, budget: Any) -> None:
         """Remember the budget of the latest run; `budget` is a `plan.Budget`."""
-        manifest = {**self.manifest, "budget": asdict(budget)}
-        self._storage.set_study_user_attr(self._id, record.MANIFEST_KEY, manifest)
+        self._set_manifest({**self.manifest, "budget": asdict(budget)})
 
     @property
     def forgotten_at(self) -> str:
@@ -168,14 +143,16 @@ class Study:
     def set_forgotten(self, when: str) -> None:
         """Remember that its confidential files are removed, or with "" that they are made again."""
         manifest = {key: value for key, value in self.manifest.items() if key != FORGOTTEN}
-        manifest |= {FORGOTTEN: when} if when else {}
-        self._storage.set_study_user_attr(self._id, record.MANIFEST_KEY, manifest)
-        self._journal.sync()
+        self._set_manifest(manifest | ({FORGOTTEN: when} if when else {}))
+        self._held.sync()
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What was asked when the study was made."""
-        return self._storage.get_study_user_attrs(self._id)[record.MANIFEST_KEY]
+    def _set_manifest(self, manifest: dict[str, Any]) -> None:
+        self._write(
+            lambda: self._storage.set_study_user_attr(
+                self._held.study_id, record.MANIFEST_KEY, manifest
+            )
+        )
+        self.manifest = manifest
 
     def holds(self, config: Config) -> bool:
         """Whether a trial of this config exists, whatever became of it."""
@@ -213,7 +190,9 @@ class Study:
         if report.epoch <= len(trial.reports):
             return False
         key = f"{record.EPOCH_KEY}{report.epoch}"
-        self._storage.set_trial_user_attr(trial.storage_id, key, report.to_dict())
+        self._write(
+            lambda: self._storage.set_trial_user_attr(trial.storage_id, key, report.to_dict())
+        )
         trial.reports.append(report)
         self.tally.report(trial)
         return True
@@ -223,6 +202,15 @@ class Study:
         trial = self.trials[number]
         best = trial.best
         outcome = Outcome(**{**asdict(outcome), "best_epoch": best.epoch if best else 0})
+        self._write(
+            lambda: self._write_end(trial, outcome),
+            found=lambda: self._storage.get_trial(trial.storage_id).state.is_finished() or None,
+        )
+        self.tally.end(trial, outcome)
+        trial.outcome = outcome
+
+    def _write_end(self, trial: Trial, outcome: Outcome) -> bool:
+        """Write how it ended; true, as the store says of one that has."""
         single = len(self.objective) == 1
         if single and outcome.state in (State.COMPLETE, State.PRUNED):
             for report in trial.reports:
@@ -234,15 +222,16 @@ class Study:
             excess = outcome.excess_bytes / 2**20
             self._storage.set_trial_system_attr(trial.storage_id, EXCESS_ATTRIBUTE, excess)
         self._storage.set_trial_user_attr(trial.storage_id, record.OUTCOME_KEY, outcome.to_dict())
-        self.tally.end(trial, outcome)
-        trial.outcome = outcome
         state = _OPTUNA_STATES[outcome.state]
         if not single and trial.footprint is None and state is TrialState.COMPLETE:
             # A baseline has no hours, and Optuna's complete trials have all values: rather than a
             # made-up 0, which would stand on its front, none. The outcome says what it is.
             state = TrialState.PRUNED
         values = self.values(trial) if state is TrialState.COMPLETE else None
-        self._storage.set_trial_state_values(trial.storage_id, state, values)
+        return self._storage.set_trial_state_values(trial.storage_id, state, values)
+
+    def _write(self, change: Callable[[], T], found: Callable[[], T | None] = lambda: None) -> T:
+        return self._held.write(change, found=found)
 
     @cached_property
     def objective(self) -> list[str]:
@@ -294,8 +283,11 @@ class Study:
                 {record.EXCESS_CONSTRAINT: footprint.excess_bytes / 2**20} if footprint else None
             ),
         )
-        storage_id = self._storage.create_new_trial(self._id, template)
-        number = self._storage.get_trial_number_from_id(storage_id)
+        number = len(self.trials)
+        storage_id = self._write(
+            lambda: self._storage.create_new_trial(self._held.study_id, template),
+            found=lambda: self._stored_as(number),
+        )
         trial = Trial(
             number=number,
             config=config,
@@ -310,77 +302,15 @@ class Study:
         self._remember(trial)
         return trial
 
+    def _stored_as(self, number: int) -> int | None:
+        """The storage's own number of a trial; None where it has none such."""
+        trials = self._storage.get_all_trials(self._held.study_id, deepcopy=False)
+        return next((trial._trial_id for trial in trials if trial.number == number), None)
+
     def _remember(self, trial: Trial) -> None:
         self.trials.append(trial)
         self.tally.add(trial)
         self._by_hash[trial.config_hash] = trial.number
-
-
-def exists(store: Path, name: str) -> bool:
-    """Whether the store has a study of this name: its first two lines make it and say what it is.
-
-    Raises:
-        StudyError: it is no name.
-    """
-    return _is_study(_folder(store, name))
-
-
-def refuse_taken(store: Path, name: str) -> None:
-    """Refuse a name for a new study.
-
-    Raises:
-        StudyError: the name is taken, or is no name.
-    """
-    if exists(store, name):
-        raise StudyError(
-            f"the study {name!r} exists in {store}: continue it with --resume, or choose "
-            "another --study name"
-        )
-
-
-def names(store: Path) -> list[str]:
-    """The studies of a store."""
-    return sorted(
-        p.parent.name for p in store.glob(f"*/{record.JOURNAL_NAME}") if _is_study(p.parent)
-    )
-
-
-def _is_study(folder: Path) -> bool:
-    try:
-        with (folder / record.JOURNAL_NAME).open("rb") as journal:
-            return sum(line.endswith(b"\n") for line in islice(journal, 2)) == 2
-    except OSError:
-        return False
-
-
-def _folder(store: Path, name: str) -> Path:
-    bad = not name.isprintable() or name != name.strip() or any(c in name for c in "/\\")
-    if (
-        bad
-        or not name
-        or name.startswith((".", "-"))
-        or len(name.encode(errors="replace")) > LONGEST_NAME
-    ):
-        raise StudyError(
-            "a study's name becomes a folder: no slashes, nothing that cannot be printed, no white "
-            "space around it, not beginning with '.' or '-', and at most "
-            f"{LONGEST_NAME} bytes; got {name!r}"
-        )
-    return store / name
-
-
-def _hold(folder: Path) -> FileLock:
-    try:
-        for place in (folder, *folder.glob("*"), *folder.glob(f"{TRIALS_FOLDER}/*")):
-            refuse_link(place)
-        return hold(folder)
-    except Timeout as error:
-        raise StudyError(
-            f"the study {folder.name!r} is being searched by {holder_name(folder)}: wait for it, "
-            "or end it and use --resume"
-        ) from error
-    except OSError as error:
-        raise StudyError(f"the store {folder.parent} cannot be written: {error}") from error
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:
@@ -404,7 +334,7 @@ def without_pickles(stored: FrozenTrial) -> FrozenTrial:
 
 
 def read_trial(stored: FrozenTrial) -> Trial:
-    """A trial as its journal has it."""
+    """A trial as its store has it."""
     attributes = stored.user_attrs
     footprint, outcome = attributes[record.FOOTPRINT_KEY], attributes.get(record.OUTCOME_KEY)
     epochs = sum(key.startswith(record.EPOCH_KEY) for key in attributes)

@@ -2,14 +2,19 @@
 
 import csv
 import multiprocessing
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
+from headhunt.stores import Store, store_at
 from headhunt.trainables.notes.corpus import read_corpus
 from headhunt.trainables.notes.synthetic import synthetic_notes
+
+from .stores.server import PASSWORD, Server, binaries
 
 # Two processes test side by side on two cores: one thread each, and no deadline for an example.
 torch.set_num_threads(1)
@@ -34,3 +39,31 @@ def spawn(request, monkeypatch):
     """Real processes that begin from nothing, and find the tests' own functions by import."""
     monkeypatch.syspath_prepend(request.config.rootpath)
     return multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server, for the whole run."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
+    # Not below pytest's own folder, which is for its user alone: the server may run as another.
+    with tempfile.TemporaryDirectory(prefix="headhunt-postgresql-") as folder:
+        Path(folder).chmod(0o755)
+        server = Server.start_new(Path(folder) / "cluster")
+        yield server
+        server.stop("immediate")
+
+
+@pytest.fixture
+def database(postgresql, monkeypatch):
+    """The address of a new database; the environment has its password."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    return postgresql.new_database()
+
+
+@pytest.fixture(params=["folder", pytest.param("postgresql", marks=pytest.mark.proof)])
+def store(request, tmp_path) -> Store:
+    """Each kind of store, empty."""
+    if request.param == "folder":
+        return store_at(tmp_path / "store")
+    return store_at(request.getfixturevalue("database"), work=tmp_path / "work")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-FOLDERS = ("spaces", "trainables", "search", "analysis")
+FOLDERS = ("spaces", "stores", "trainables", "search", "analysis")
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", *FOLDERS)
 
 
@@ -112,22 +112,41 @@ def test_every_module_is_imported_from_the_wheel_and_none_from_the_repository(
     assert all(place.startswith(f"{environment}/lib") for place in places)
 
 
+# What an extra brings is imported by these files alone; where it is missing, they name the extra.
+OPTIONAL = {
+    "postgresql": {"stores/address.py", "stores/postgresql.py", "stores/held_postgresql.py"},
+}
+
+
 def test_every_package_that_is_imported_is_one_that_the_project_asks_for():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked_for = {re.split(r"[<>=\[ ]", told)[0] for told in project["dependencies"]}
-    brought_by = packages_distributions()
+    always = names_of(project["dependencies"])
+    brought_by = {
+        name: {package.lower() for package in packages}
+        for name, packages in packages_distributions().items()
+    }
 
-    others = imported() - {"headhunt", *sys.stdlib_module_names}
-    assert {name for name in others if asked_for.isdisjoint(brought_by.get(name, ()))} == set()
+    for file, packages in imported().items():
+        extras = [extra for extra, files in OPTIONAL.items() if file in files]
+        more = [names_of(project["optional-dependencies"][extra]) for extra in extras]
+        asked_for = always.union(*more)
+        others = packages - {"headhunt", *sys.stdlib_module_names}
+        unasked = {name for name in others if asked_for.isdisjoint(brought_by.get(name, ()))}
+        assert unasked == set(), file
+
+
+def names_of(dependencies):
+    return {re.split(r"[<>=\[ ]", told)[0] for told in dependencies}
 
 
 def imported():
-    """The packages that the code imports by name, inside functions too."""
-    found = set()
+    """The packages that each file imports by name, inside functions too."""
+    found = {}
     for file in (f for folder in FOLDERS for f in (REPOSITORY / folder).rglob("*.py")):
+        names = found.setdefault(str(file.relative_to(REPOSITORY)), set())
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
+                names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                found.add(node.module.split(".")[0])
+                names.add(node.module.split(".")[0])
     return found

@@ -4,9 +4,10 @@ The modes do not depend on the umask. What a store holds may have come from else
 link in it is data: nothing is written or removed where it points.
 """
 
-import errno
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..spaces.links import refuse_link
 
 OWN_FOLDER, OWN_FILE = 0o700, 0o600
 
@@ -34,20 +35,6 @@ def close_to_others(folder: Path) -> None:
     """Take all that is in the folder from everybody but its owner."""
     for path in _inside(folder):
         path.chmod(OWN_FOLDER if path.is_dir() else OWN_FILE)
-
-
-def refuse_link(path: Path) -> None:
-    """Refuse to write through a symbolic link.
-
-    Raises:
-        OSError: it is one.
-    """
-    if path.is_symlink():
-        raise OSError(
-            errno.ELOOP,
-            "it is a symbolic link, and nothing in a store is written through one: remove it",
-            str(path),
-        )
 
 
 def bytes_in(folder: Path) -> int:

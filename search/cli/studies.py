@@ -1,11 +1,10 @@
 """`headhunt studies`: what a store holds."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from ._running import DEFAULT_STORE
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,21 +14,22 @@ app = typer.Typer()
 
 @app.command()
 def studies(
-    store: Annotated[
-        Path, typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """List the studies of the store, with their trials by state and best F1."""
     from rich.table import Table
 
-    from ...analysis import StudyUnreadableError, trials
-    from ...analysis.stored import reading, study_names
+    from ...analysis import StoreError, StudyUnreadableError, trials
     from ...analysis.tables import console
-    from ...spaces.record import JOURNAL_NAME
+    from ...stores import reading
 
-    names = study_names(store)
+    place = named_store(store)
+    try:
+        names = place.names()
+    except StoreError as error:
+        refuse(str(error))
     if not names:
-        typer.echo(f"{store} holds no study yet: `headhunt demo` or `headhunt search` makes one")
+        typer.echo(f"{place} holds no study yet: `headhunt demo` or `headhunt search` makes one")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("study", "notes", "space", "complete", "pruned", "infeasible", "failed"):
@@ -38,8 +38,8 @@ def studies(
     table.add_column("best F1", justify="right")
     for name in names:
         try:
-            with reading(store / name / JOURNAL_NAME):
-                cells = _cells(trials(name, store=store))
+            with reading(place.place_of(name)):
+                cells = _cells(trials(name, store=place))
         except StudyUnreadableError as error:
             typer.echo(f"error: {error}", err=True)
             continue

@@ -4,9 +4,11 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
+
+from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +28,7 @@ class TrialsFormat(StrEnum):
 @app.command()
 def trials(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the studies.", envvar="HEADHUNT_STORE", show_default=False),
-    ] = None,
+    store: StoreOption = None,
     written_as: Annotated[
         TrialsFormat | None,
         typer.Option("--format", help="csv unless -o ends in another.", show_default=False),
@@ -46,14 +45,14 @@ def trials(
 
     written_as = written_as or _format_of(output)
     if written_as is TrialsFormat.PARQUET and output is None:
-        _refuse("--format parquet needs a file: add -o FILE")
+        refuse("--format parquet needs a file: add -o FILE")
     try:
-        frame = (analysis.curves if curves else analysis.trials)(study, store=store)
+        frame = (analysis.curves if curves else analysis.trials)(study, store=named_store(store))
         _write(frame, written_as, output, f"{'Epochs' if curves else 'Trials'} of {study}")
     except BrokenPipeError:  # the reader of a pipe has enough; Typer ends quietly
         raise
-    except (analysis.StudyNotFoundError, analysis.StudyUnreadableError, OSError) as error:
-        _refuse(str(error))
+    except (analysis.StoreError, OSError) as error:
+        refuse(str(error))
 
 
 def _format_of(output: Path | None) -> TrialsFormat:
@@ -83,8 +82,3 @@ def _print(frame: "pd.DataFrame", written_as: TrialsFormat, file: IO[str], title
         file.write(json.dumps(as_records(frame), indent=1, allow_nan=False) + "\n")
     else:
         frame.to_csv(file, index=False, lineterminator="\n")
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)

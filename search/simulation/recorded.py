@@ -50,7 +50,7 @@ class Recorded:
         except UNREADABLE as error:
             raise SimulationError(
                 f"the study {name!r} lacks what a search records, or has it in another form "
-                f"({type(error).__name__}): its journal is broken, or of another version"
+                f"({type(error).__name__}): it is broken, or of another version"
             ) from error
         return recorded
 

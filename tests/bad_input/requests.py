@@ -134,7 +134,7 @@ _SEARCH_OPTIONS = {
     "a name too long": (["--study", "x" * 101], "at most 100 bytes"),
     "a name that is taken": (["--study", "kept"], "exists in store: continue it with --resume"),
     "a store that is a file": (["--store", "notes.csv"], "the store notes.csv cannot be written"),
-    "a resume of nothing": (["--resume"], "there is no study 'new' in store; studies there: kept"),
+    "a resume of nothing": (["--resume"], "no study 'new' in the store store; it has: kept"),
     "an unknown option": (["--gpus", "2"], "No such option: --gpus"),
 }
 LARGE = ("--width", "--feed-forward", "--batch-size", "--max-tokens", "--note-tokens")
@@ -148,7 +148,7 @@ _OTHER_OPTIONS = {
     "a demo without trials": (["demo", "--trials", "0"], "Invalid value for '--trials'"),
     "a demo in a file": (
         ["demo", "--notes", "100", "--store", "notes.csv"],
-        "the store notes.csv cannot be written",
+        "the folder notes.csv cannot be written",
     ),
     "a corpus that would overwrite": (
         ["corpus", "demo", "-o", "notes.csv"],
@@ -255,8 +255,8 @@ _STUDIES: dict[str, tuple[Callable[[Path], object] | None, str, str]] = {
     "a card that is text": (told("manifest", {"card": "p620"}), "trials kept", _UNREADABLE),
     "a config that is text": (told("config", "x"), "rank kept", _UNREADABLE),
     "an epoch that is a number": (told("epoch:1", 1), "trials kept", _UNREADABLE),
-    "an end that is a list": (told("outcome", [1]), "simulate kept", "its journal is broken"),
-    "a trial without a config": (told("config", None), "simulate kept", "its journal is broken"),
+    "an end that is a list": (told("outcome", [1]), "simulate kept", "it is broken"),
+    "a trial without a config": (told("config", None), "simulate kept", "it is broken"),
     "a resume of a broken study": (
         journal(lambda lines: [lines[0], b"<html>\n", *lines[1:]]),
         "search notes.csv --study kept --resume",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from headhunt.search.study import Study, exists
+from headhunt.search.study import Study
 from headhunt.spaces.record import State
+from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
 from .toys import MIXED_SPACE, learned, write_notes
@@ -78,7 +79,7 @@ def whole(lab):
 def words(lab: Path, store: Path) -> list[str]:
     asked = [sys.executable, "-c", "from headhunt.search.cli import main; main()", "search"]
     asked += [str(lab / "notes.csv"), "--study", "lab", "--store", str(store)]
-    if exists(store, "lab"):
+    if store_at(store).exists("lab"):
         return [*asked, "--resume"]
     asked += ["--space", f"{lab}/mine.py:mixed", "--backbone", str(lab / "encoder")]
     asked += ["--trials", str(TRIALS), "--max-epochs", str(EPOCHS), "--max-tokens", "32"]

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headhunt.search.study import Study, Trial, exists
+from headhunt.search.study import Study, Trial
 from headhunt.spaces.record import State
+from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
 from .toys import learned, write_notes
@@ -40,9 +41,9 @@ import json, os, signal, sys, threading
 from optuna.storages import JournalStorage
 from headhunt.search import encoding, run
 from headhunt.search.cli import main
-from headhunt.search.journal import JournalFile
 from headhunt.search.plan import Plan
 from headhunt.search.study import Study
+from headhunt.stores.journal import JournalFile
 
 moment, count, given = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 sys.argv[1:4] = []
@@ -177,7 +178,7 @@ class Lab:
 
     def read(self, study: str) -> list[Trial] | None:
         """The trials as they stand in the study; None where there is no study yet."""
-        if not exists(self.store(study), study):
+        if not store_at(self.store(study)).exists(study):
             return None
         opened = Study.open(self.store(study), study)
         try:

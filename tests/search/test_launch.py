@@ -392,7 +392,7 @@ def test_a_resume_of_a_missing_study_says_that_alone(request_of):
     found = problems(replace(request_of(resume=True), notes=Path("nowhere.csv")))
 
     assert len(found) == 1
-    assert "there is no study 'lab'" in found[0]
+    assert "no study 'lab': the store" in found[0]
 
 
 def test_a_resume_of_a_study_that_is_held_says_that_alone(request_of):
@@ -525,7 +525,7 @@ def test_a_study_from_before_there_was_a_frequency_goes_on_without_one(made, req
     study = Study.open(made().request.store, "lab")
     manifest = study.manifest
     del manifest["settings"]["min_document_frequency"]
-    study._storage.set_study_user_attr(study._id, MANIFEST_KEY, manifest)
+    study._storage.set_study_user_attr(study._held.study_id, MANIFEST_KEY, manifest)
     study.close()
 
     for given in ({}, {"min_document_frequency": 1}):

@@ -654,7 +654,7 @@ def test_a_larger_budget_on_resume_is_met_exactly(lab):
 def killed_at(lab, append, *, written):
     """Play until the journal's append of this number; whether it came to that."""
     plan = lab.plans(FAMILIES, trials=6, footprint=fits_half)
-    backend = lab.study._journal
+    backend = lab.study._held.journal
     counts, write = itertools.count(), backend.append_logs
 
     def dying(logs):
@@ -702,7 +702,8 @@ def test_killed_at_any_write_and_resumed_every_trial_ends_once(tmp_path, written
         again = Study.open(lab.store, "lab")
         assert all(t.state is not State.RUNNING for t in again.trials)
         assert not any(
-            s.state is TrialState.RUNNING for s in again._storage.get_all_trials(again._id)
+            s.state is TrialState.RUNNING
+            for s in again._storage.get_all_trials(again._held.study_id)
         )
         again.close()
 

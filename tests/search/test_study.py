@@ -1,26 +1,15 @@
-import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from headhunt.search.lock import holder
-from headhunt.search.study import Study, StudyError, names
+from headhunt.search.study import Study
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.heads import AdapterHead, LinearHead
-from headhunt.spaces.record import (
-    EXCESS_CONSTRAINT,
-    JOURNAL_NAME,
-    OUTCOME_KEY,
-    Outcome,
-    Role,
-    State,
-)
+from headhunt.spaces.record import EXCESS_CONSTRAINT, OUTCOME_KEY, Outcome, Role, State
+from headhunt.stores import StudyError, StudyNotFoundError
 
 from .toys import MANIFEST, begin, epoch_report, finish, footprint, scratch
 
@@ -28,24 +17,25 @@ HOLDS = """
 import sys, time
 from pathlib import Path
 from headhunt.search.study import Study
-study = Study.open(Path(sys.argv[1]), "lab")
+from headhunt.stores import store_at
+study = Study.open(store_at(sys.argv[1], work=Path(sys.argv[2])), "lab")
 print("held", flush=True)
 time.sleep(60)
 """
 
 
 @pytest.fixture
-def study(tmp_path):
-    study = Study.create(tmp_path, "lab", MANIFEST)
+def study(store):
+    study = Study.create(store, "lab", MANIFEST)
     yield study
     study.close()
 
 
 @pytest.fixture
-def another_process(tmp_path):
+def another_process(store):
     """A process that holds the study `lab`."""
-    Study.create(tmp_path, "lab", MANIFEST).close()
-    command = [sys.executable, "-c", HOLDS, str(tmp_path)]
+    Study.create(store, "lab", MANIFEST).close()
+    command = [sys.executable, "-c", HOLDS, str(store), str(store.work)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
@@ -53,15 +43,21 @@ def another_process(tmp_path):
         process.kill()
 
 
-def reopened(study):
-    study.close()
-    return Study.open(study.folder.parent, study.name)
+@pytest.fixture
+def reopened(store):
+    """Closes a study and opens it again."""
+
+    def reopened(study):
+        study.close()
+        return Study.open(store, study.name)
+
+    return reopened
 
 
-def stored(study):
-    """The study's trials as plain Optuna reads them."""
-    storage = JournalStorage(JournalFileBackend(str(study.folder / JOURNAL_NAME)))
-    return storage.get_all_trials(storage.get_all_studies()[0]._study_id)
+@pytest.fixture
+def stored(store):
+    """The trials of a study as the store has them."""
+    return lambda study: store.read(study.name).trials
 
 
 def test_a_new_study_is_empty_and_knows_what_was_asked(study):
@@ -69,85 +65,62 @@ def test_a_new_study_is_empty_and_knows_what_was_asked(study):
     assert study.manifest == MANIFEST
 
 
-def test_a_name_that_is_taken_is_refused_with_both_ways_on(study):
+def test_a_name_that_is_taken_is_refused_with_both_ways_on(store, study):
     with pytest.raises(StudyError, match=r"'lab' exists in .*--resume, or choose another"):
-        Study.create(study.folder.parent, "lab", MANIFEST)
+        Study.create(store, "lab", MANIFEST)
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../up", "a/b", "a\\b", "a\0b", "a\nb", "-x", ".x"]
 )
-def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
+def test_a_name_that_is_no_folder_is_refused(store, name):
     with pytest.raises(StudyError, match="a study's name becomes a folder: no slashes"):
-        Study.create(tmp_path, name, MANIFEST)
+        Study.create(store, name, MANIFEST)
 
-    assert list(tmp_path.iterdir()) == []
+    assert not store.work.exists()
 
 
-def test_a_name_longer_than_a_folder_may_have_is_refused(tmp_path):
+def test_a_name_longer_than_a_folder_may_have_is_refused(store):
     with pytest.raises(StudyError, match="at most 100 bytes"):
-        Study.create(tmp_path, "x" * 101, MANIFEST)
+        Study.create(store, "x" * 101, MANIFEST)
 
 
-def test_a_missing_study_is_refused_with_those_that_are_there(study):
-    with pytest.raises(StudyError, match=r"no study 'labs' in .*; studies there: lab"):
-        Study.open(study.folder.parent, "labs")
+def test_a_missing_study_is_refused_with_those_that_are_there(store, study):
+    with pytest.raises(StudyNotFoundError, match=r"no study 'labs' in the store .*; it has: lab"):
+        Study.open(store, "labs")
 
 
-def test_opening_a_missing_study_makes_no_folder(tmp_path):
-    with pytest.raises(StudyError, match="studies there: none"):
-        Study.open(tmp_path, "lab")
+def test_opening_a_missing_study_makes_no_folder(store):
+    with pytest.raises(StudyNotFoundError, match="no study 'lab'"):
+        Study.open(store, "lab")
 
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_store_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-
-    with pytest.raises(StudyError, match=r"the store .*file cannot be written"):
-        Study.create(tmp_path / "file", "lab", MANIFEST)
+    assert not store.work.exists()
 
 
-def test_a_study_that_another_process_holds_is_refused_with_its_id(tmp_path, another_process):
+def test_a_study_that_another_process_holds_is_refused_with_its_id(store, another_process):
     with pytest.raises(StudyError, match=rf"being searched by process {another_process.pid} on"):
-        Study.open(tmp_path, "lab")
+        Study.open(store, "lab")
 
-    assert holder(tmp_path / "lab").startswith(f"process {another_process.pid} on")
+    assert store.holder("lab").startswith(f"process {another_process.pid} on")
 
 
-def test_the_lock_of_a_killed_process_is_none(tmp_path, another_process):
+def test_the_lock_of_a_killed_process_is_none(store, another_process):
     another_process.send_signal(signal.SIGKILL)
     another_process.wait()
 
-    Study.open(tmp_path, "lab").close()
+    Study.open(store, "lab").close()
 
-    assert holder(tmp_path / "lab") == ""
+    assert store.holder("lab") == ""
 
 
-def test_a_study_that_was_closed_is_held_by_nobody(study):
-    assert holder(study.folder)
+def test_a_study_that_was_closed_is_held_by_nobody(store, study):
+    assert store.holder("lab")
     study.close()
-    assert holder(study.folder) == ""
-    reopened(study)
+    assert store.holder("lab") == ""
+    Study.open(store, "lab").close()
 
 
-@pytest.mark.parametrize("lines", [0, 1])
-def test_a_study_killed_before_its_manifest_was_whole_is_none(tmp_path, lines):
-    Study.create(tmp_path, "lab", MANIFEST).close()
-    journal = tmp_path / "lab" / JOURNAL_NAME
-    whole = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(whole[:lines]) + whole[lines][:-2])
-
-    with pytest.raises(StudyError, match="there is no study 'lab'"):
-        Study.open(tmp_path, "lab")
-    study = Study.create(tmp_path, "lab", {**MANIFEST, "again": True})
-
-    assert study.manifest["again"]
-    assert names(tmp_path) == ["lab"]
-    study.close()
-
-
-def test_trials_of_every_state_come_back_from_the_file(study):
+def test_trials_of_every_state_come_back_from_the_file(study, reopened):
     finish(study, begin(study, scratch(0.001), footprint=footprint()), 0.5, 0.7, 0.6)
     finish(study, begin(study, scratch(0.002), seed=2**63 - 1), 0.4, state=State.PRUNED)
     finish(study, begin(study, scratch(0.003)), 0.4, state=State.FAILED)
@@ -175,7 +148,7 @@ def test_trials_of_every_state_come_back_from_the_file(study):
     assert all(study.holds(t.config) for t in study.trials)
 
 
-def test_an_epoch_that_the_study_holds_is_not_recorded_again(study):
+def test_an_epoch_that_the_study_holds_is_not_recorded_again(study, reopened):
     number = begin(study, scratch()).number
 
     assert study.report(number, epoch_report(1, 0.5))
@@ -183,7 +156,7 @@ def test_an_epoch_that_the_study_holds_is_not_recorded_again(study):
     assert [r.f1 for r in reopened(study).trials[number].reports] == [0.5]
 
 
-def test_the_score_is_that_of_the_best_epoch_and_the_earliest_of_equals(study):
+def test_the_score_is_that_of_the_best_epoch_and_the_earliest_of_equals(study, stored):
     trial = begin(study, scratch())
     finish(study, trial, 0.2, 0.8, 0.8, 0.1)
 
@@ -193,7 +166,7 @@ def test_the_score_is_that_of_the_best_epoch_and_the_earliest_of_equals(study):
     assert stored(study)[0].values == [0.8]
 
 
-def test_an_infeasible_trial_has_its_excess_as_a_constraint_and_no_value(study):
+def test_an_infeasible_trial_has_its_excess_as_a_constraint_and_no_value(study, stored):
     running = begin(study, scratch(0.1))
     trial = study.refuse(
         scratch(), running.sampled, role=Role.SEARCH, seed=1, footprint=footprint(excess_mib=12)
@@ -208,7 +181,9 @@ def test_an_infeasible_trial_has_its_excess_as_a_constraint_and_no_value(study):
     assert there.constraints == {EXCESS_CONSTRAINT: 12.0}
 
 
-def test_a_trial_measured_too_large_has_that_excess_as_its_constraint_and_no_value(study):
+def test_a_trial_measured_too_large_has_that_excess_as_its_constraint_and_no_value(
+    study, stored, reopened
+):
     trial = begin(study, scratch(), footprint=footprint(excess_mib=-100))
     assert stored(study)[0].constraints == {EXCESS_CONSTRAINT: -100.0}  # while it runs
     study.report(trial.number, epoch_report(1, 0.9))
@@ -226,30 +201,8 @@ def test_a_trial_measured_too_large_has_that_excess_as_its_constraint_and_no_val
     assert again.excess_bytes == 3 * 2**19
 
 
-def test_a_study_from_before_memory_was_measured_opens(study):
-    trial = begin(study, scratch())
-    study.report(trial.number, epoch_report(1, 0.5))
-    study.end(trial.number, Outcome(state=State.COMPLETE))
-    journal = study.folder / JOURNAL_NAME
-    study.close()
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in lines:
-        for value in line.get("user_attr", {}).values():
-            if isinstance(value, dict):
-                for new in ("peak_bytes", "reserved_bytes", "energy_joules", "excess_bytes"):
-                    value.pop(new, None)
-    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert "peak_bytes" not in journal.read_text()
-
-    study = Study.open(study.folder.parent, "lab")
-
-    assert study.trials[0].reports[0].peak_bytes is None
-    assert study.trials[0].outcome == Outcome(state=State.COMPLETE, best_epoch=1)
-    study.close()
-
-
 @pytest.mark.parametrize("state", [State.PRUNED, State.FAILED])
-def test_a_trial_that_did_not_complete_has_its_curve_and_no_score(study, state):
+def test_a_trial_that_did_not_complete_has_its_curve_and_no_score(study, state, stored):
     finish(study, begin(study, scratch()), 0.5, 0.9, state=state)
 
     there = stored(study)[0]
@@ -257,25 +210,6 @@ def test_a_trial_that_did_not_complete_has_its_curve_and_no_score(study, state):
     assert there.values is None
     assert there.user_attrs["epoch:2"]["f1"] == 0.9
     assert there.user_attrs[OUTCOME_KEY]["reason"] == f"{state} here"
-
-
-def test_a_trial_killed_between_the_two_writes_of_its_end_is_running_again(study):
-    trial = begin(study, scratch())
-    study.report(trial.number, epoch_report(1, 0.5))
-    finish(study, trial)
-    journal = Path(study.folder / JOURNAL_NAME)
-    study.close()
-    *lines, last = journal.read_bytes().splitlines(keepends=True)
-    assert "state" in json.loads(last)
-    assert OUTCOME_KEY in str(json.loads(lines[-1]))
-    journal.write_bytes(b"".join(lines))
-
-    study = Study.open(study.folder.parent, "lab")
-
-    assert study.trials[0].state is State.RUNNING
-    study.end(0, Outcome(state=State.COMPLETE, reason="again"))
-    assert stored(study)[0].values == [0.5]
-    study.close()
 
 
 def test_card_hours_count_every_epoch_and_each_backbones_encoding_once(study):
@@ -305,8 +239,8 @@ def test_gpu_hours_are_the_share_held_of_the_time_taken_and_none_without_a_gpu(s
     assert (first.gpu_hours, second.gpu_hours) == (0.5, 0.0)
 
 
-def test_two_objectives_are_stored_in_their_order(tmp_path):
-    study = Study.create(tmp_path, "two", {"objective": ["f1", "card-hours"]})
+def test_two_objectives_are_stored_in_their_order(store, stored):
+    study = Study.create(store, "two", {"objective": ["f1", "card-hours"]})
     finish(study, begin(study, scratch(), footprint=footprint(epoch_seconds=1800)), 0.5, 0.6)
 
     assert stored(study)[0].values == [0.6, 1.0]

@@ -15,7 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..files import OWN_FILE, close_to_others, own_folder, refuse_link
+from ...spaces.links import refuse_link
+from ..files import OWN_FILE, close_to_others, own_folder
 
 CACHE_FOLDER = ".confidential"
 MADE_OF = "made_of.json"  # written first: hashes and numbers, by which `forget` knows whose it is

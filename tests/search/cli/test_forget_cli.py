@@ -14,6 +14,7 @@ from headhunt.search.launch import prepare
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME, Outcome, State
+from headhunt.stores import store_at
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.notes.cache import CACHE_FOLDER, DONE, MADE_OF, cache_dir, make_once
 from headhunt.trainables.runner import run_trial
@@ -34,11 +35,20 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-def trained(store, study="lab", *, notes="notes.csv", resume=False, epochs=2, **given):
-    """A study whose only trial is really trained for so many epochs; open, its trial running."""
+def trained(store, study="lab", *, notes="notes.csv", resume=False, epochs=2, place=None, **given):
+    """A study whose only trial is really trained for so many epochs; open, its trial running.
+
+    It lies in `place`, with `store` as its work folder, where that is another one.
+    """
     given = {} if resume else {"space": "scratch", "max_tokens": 32, "max_epochs": 2, **given}
     prepared = prepare(
-        Request(notes=store.parent / notes, study=study, store=store, resume=resume, given=given)
+        Request(
+            notes=store.parent / notes,
+            study=study,
+            store=place or store,
+            resume=resume,
+            given=given,
+        )
     )
     opened, settings = prepared.study, prepared.settings
     materials = Materials(
@@ -131,6 +141,40 @@ def test_a_study_of_the_same_notes_that_reads_them_otherwise_needs_them_not(stor
     invoke("forget", "lab", "--yes")
 
     assert cached(store) == []
+
+
+def test_what_a_study_of_another_store_needs_in_the_same_work_folder_stays(store, tmp_path):
+    ended(store)
+    request = Request(
+        notes=store.parent / "notes.csv",
+        study="twin",
+        store=store_at(tmp_path / "elsewhere", work=store),
+        given={"space": "scratch", "max_tokens": 32},
+    )
+    twin = prepare(request).study
+    forget.tell_needs(twin)
+    twin.close()
+
+    first = invoke("forget", "lab", "--yes")
+
+    assert "1 folders stay: another study needs them" in first.stderr
+    assert len(cached(store)) == 1
+    there = ("--store", str(tmp_path / "elsewhere"), "--work", str(store))
+    assert invoke("forget", "twin", "--yes", *there).exit_code == 0
+    assert cached(store) == []
+    assert not twin.folder.joinpath(forget.NEEDS).exists()
+
+
+def test_a_word_of_needs_that_cannot_be_read_removes_nothing(store):
+    ended(store)
+    (store / "twin").mkdir()
+    (store / "twin" / forget.NEEDS).write_text("{")
+
+    result = invoke("forget", "lab", "--yes")
+
+    assert result.exit_code == 2
+    assert "twin/needs.json cannot be read" in result.stderr
+    assert len(cached(store)) == 1
 
 
 def test_encoded_notes_of_other_notes_stay(store):
@@ -332,3 +376,45 @@ def test_weights_stay_their_owners_alone_in_a_study_that_was_opened_to_others(st
 
     assert stat.S_IMODE(opened.states.folder(0).stat().st_mode) == 0o700
     assert forget.find_leftovers(Study.open(store, "lab"), []).files == 2
+
+
+@pytest.mark.proof
+def test_a_study_in_a_database_is_forgotten_here_and_its_record_stays_there(store, database):
+    place = store_at(database, work=store)
+    there = ("--store", database)
+    study = ended(store, place=place)
+    rank = invoke("rank", "lab", "--by", "f1", *there).stdout
+    assert (study.folder / "trials").exists()
+    assert len(cached(store)) == 1
+
+    result = invoke("forget", "lab", "--yes", *there, "--work", str(store))
+
+    assert result.exit_code == 0, result.stderr
+    assert cached(store) == []
+    assert list(study.folder.iterdir()) == []
+    assert "F1" in rank
+    assert invoke("rank", "lab", "--by", "f1", *there).stdout == rank
+    assert "were removed at 20" in invoke("status", "lab", *there).stdout
+    prepared = trained(store, place=place, resume=True, epochs=0)
+    prepared.study.close()
+    assert any("were removed at 20" in warning for warning in prepared.warnings)
+    assert "removed at" not in invoke("status", "lab", *there).stdout
+
+
+@pytest.mark.proof
+def test_states_of_one_name_in_two_stores_lie_apart_in_a_folder_that_both_use(
+    store, database, tmp_path
+):
+    shared = str(tmp_path / "shared")
+    here = trained(store, epochs=0, checkpoints=shared)
+    there = trained(
+        store, epochs=0, checkpoints=shared, place=store_at(database, work=tmp_path / "work")
+    )
+    for prepared in (here, there):
+        prepared.states.put(0, Kind.BEST, Saved(1, {"weight": torch.zeros(1)}))
+        prepared.study.close()
+
+    invoke("forget", "lab", "--yes")
+
+    assert not list(here.states.find(0, Kind.BEST))
+    assert list(there.states.find(0, Kind.BEST))

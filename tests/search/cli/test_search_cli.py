@@ -1,8 +1,10 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from headhunt.search.study import Study
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.heads import AdapterHead
 from headhunt.spaces.record import JOURNAL_NAME
+from headhunt.stores import StoreLostError, StudyError
 
 from ..toys import begin, finish, footprint, scratch, write_notes
 
@@ -115,6 +118,46 @@ def test_a_space_that_fails_in_the_middle_of_a_search_is_one_message(lab, monkey
     assert result.exit_code == 2
     said = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
     assert said == ["error: the space 'mine' failed: ValueError: no more"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreLostError("the store is gone"), "the store is gone; mend it, then continue with"),
+        (StudyError("another has it"), "another has it; continue with"),
+    ],
+)
+def test_a_store_that_fails_in_the_middle_of_a_search_is_one_message_with_the_way_on(
+    lab, monkeypatch, error, said
+):
+    def run_search(prepared, show):
+        prepared.study.close()
+        raise error
+
+    monkeypatch.setattr(run, "run_search", run_search)
+    words = ("search", "notes.csv", "--study", "lab", "--space", "scratch", "--work", "my work")
+
+    result = invoke(*words)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    again = "headhunt search notes.csv --study lab --store store --work 'my work' --resume"
+    assert result.stderr.splitlines()[-1] == f"error: {said} `{again}`"
+
+
+def test_a_store_that_is_gone_when_the_search_is_over_is_one_message(lab, monkeypatch):
+    def run_search(prepared, show):
+        prepared.study.close()
+        shutil.rmtree(lab / "store")
+        return SimpleNamespace(study=prepared.study, over="the budget is spent", short=False)
+
+    monkeypatch.setattr(run, "run_search", run_search)
+
+    result = invoke("search", "notes.csv", "--study", "lab", "--space", "scratch")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: no study 'lab'")
+    assert last.endswith("; the search is over, and `headhunt rank` shows it")
 
 
 def process(*words, before=""):
@@ -250,4 +293,4 @@ def test_a_demo_that_cannot_write_its_store_ends_with_2(lab):
     result = invoke("demo", "--notes", "100", "--store", "file")
 
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("error: the store file cannot be written")
+    assert result.stderr.splitlines()[-1].startswith("error: the folder file cannot be written")

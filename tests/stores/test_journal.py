@@ -10,13 +10,13 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from headhunt.search.journal import JournalFile
+from headhunt.stores.journal import JournalFile
 
 LOGS = [{"op": 1, "text": "é" * 5}, {"op": 2}, {"op": 3, "text": "x" * 20, "list": [1, None]}]
 KILLED_AFTER_APPENDS = """
 import os, signal, sys
 from pathlib import Path
-from headhunt.search.journal import JournalFile
+from headhunt.stores.journal import JournalFile
 journal = JournalFile(Path(sys.argv[1]))
 for place in range(50):
     journal.append_logs([{"place": place}])
