@@ -2,9 +2,10 @@
 
 import json
 import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 
 from headhunt.spaces.record import JOURNAL_NAME
 
@@ -21,33 +22,24 @@ def long_line(lab: Path) -> None:
         file.truncate(200_000_000)
 
 
-def busy(work: Callable[[Path], object]) -> Callable[[Path], Callable[[], None]]:
-    """A file that somebody works on for as long as it is read; making it returns what ends that."""
+def busy(work: str) -> Callable[[Path], Callable[[], None]]:
+    """A file that another process works on for as long as it is read; making it returns its end."""
 
     def make(lab: Path) -> Callable[[], None]:
-        path, ended = lab / "a.csv", Event()
+        path = lab / "a.csv"
         path.write_bytes(csv_of(rows(40_000)))
-
-        def go_on() -> None:
-            while not ended.wait(1e-4):
-                work(path)
-
-        thread = Thread(target=go_on)
-        thread.start()
+        before = path.stat()
+        process = subprocess.Popen(["sh", "-c", f"while :; do {work}; done"], cwd=lab)
+        while path.stat().st_mtime_ns == before.st_mtime_ns:
+            time.sleep(0.001)
 
         def end() -> None:
-            ended.set()
-            thread.join()
+            process.kill()
+            process.wait()
 
         return end
 
     return make
-
-
-def append(path: Path) -> None:
-    """One more note."""
-    with path.open("ab") as file:
-        file.write(f"{SECRET},class 0\n".encode())
 
 
 FILES: dict[str, Case] = {
@@ -57,12 +49,17 @@ FILES: dict[str, Case] = {
         ["a.csv: line 2 is longer than 16,777,216 characters"],
     ),
     "a file that grows": (
-        busy(append),
+        busy(f"echo '{SECRET},class 0' >> a.csv"),
+        ["corpus", "check", "a.csv"],
+        ["a.csv changed while it was read; wait until whatever writes it is done"],
+    ),
+    "a file that grows by halves of rows": (
+        busy(f"echo '{SECRET}' >> a.csv"),
         ["corpus", "check", "a.csv"],
         ["a.csv changed while it was read; wait until whatever writes it is done"],
     ),
     "a file that is written anew": (
-        busy(os.utime),
+        busy("touch a.csv"),
         ["corpus", "check", "a.csv"],
         ["a.csv changed while it was read; wait until whatever writes it is done"],
     ),

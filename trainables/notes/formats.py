@@ -8,6 +8,7 @@ is collected with row numbers, and never shows a cell. What the columns are for 
 import csv
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -73,13 +74,21 @@ def read_file(path: Path, wanted: list[str]) -> Table:
             )
         if before.st_size == 0:
             raise CorpusError([f"{path} is empty; a corpus needs notes"])
-        table = reader(path, wanted)
-        after = path.stat()
+        try:
+            table = reader(path, wanted)
+        except CorpusError:  # of what is half-written, perhaps
+            _refuse_changed(path, before)
+            raise
+        _refuse_changed(path, before)
     except OSError as error:
         raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
+    return table
+
+
+def _refuse_changed(path: Path, before: os.stat_result) -> None:
+    after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CorpusError([_changed(path)])
-    return table
 
 
 def _changed(path: Path) -> str:
