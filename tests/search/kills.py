@@ -1,0 +1,269 @@
+"""A real search that is killed at the moments that it is told, and continued each time."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from headhunt.search.study import Study, Trial
+from headhunt.spaces.record import State
+from headhunt.stores import store_at
+
+from ..trainables.backbone_dirs import make_backbone
+from .toys import learned, write_notes
+
+MARK = "HEADHUNT_KILLS"  # in the environment of what the searches start
+TRIALS, EPOCHS = 16, 6
+GONE_SECONDS, RUN_SECONDS = 60, 240
+SPACE = """
+from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
+from headhunt.spaces.heads import AdapterHead
+
+
+def mixed(trial, options):
+    kind = trial.suggest_categorical("kind", ["head", "scratch"])
+    tuned = Optimisation(learning_rate=trial.suggest_float("rate", 1e-4, 1e-2, log=True))
+    if kind == "scratch":
+        return ScratchConfig(vocabulary=300, dropout=0.2, optimisation=tuned)
+    return HeadConfig(backbone=options.backbones[0], dropout=0.2, head=AdapterHead(bottleneck=4),
+        optimisation=tuned)
+"""
+# The command line, in a process that ends itself, without a word, at the moment that it is told.
+SEARCH = '''
+import json, os, signal, sys, threading
+import psycopg
+from optuna.storages import JournalStorage, RDBStorage
+from headhunt.search import encoding, run
+from headhunt.search.cli import main
+from headhunt.search.plan import Plan
+from headhunt.search.study import Study
+from headhunt.stores.journal import JournalFile
+
+moment, count, given = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+sys.argv[1:4] = []
+seen = 0
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(which):
+    """Die at the moment that is meant, when it has come so often."""
+    global seen
+    if which == moment:
+        seen += 1
+        if seen >= count:
+            die()
+
+
+def around(owner, name, before="", after=""):
+    original = getattr(owner, name)
+
+    def wrapped(*words, **named):
+        at(before)
+        result = original(*words, **named)
+        at(after)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def half(self, logs, original=JournalFile.append_logs):
+    """Half a line reaches the disk."""
+    global seen
+    if moment == "in a write":
+        seen += 1
+        if seen >= count:
+            self._file.write(json.dumps(logs[0]).encode()[: len(json.dumps(logs[0])) // 2])
+            die()
+    original(self, logs)
+
+
+def assign(self, trial, original=Plan._assignment):
+    """Note what is given to workers."""
+    assignment = original(self, trial)
+    with open(given, "a") as file:
+        file.write(f"{assignment.number} {assignment.known_epochs}\\n")
+    return assignment
+
+
+def commit(self, original=psycopg.Connection.commit):
+    """The server has heard all of a transaction but its end."""
+    at("in a write")
+    original(self)
+
+
+JournalFile.append_logs = half
+psycopg.Connection.commit = commit
+Plan._assignment = assign
+around(Study, "report", after="after an epoch")
+around(Study, "end", before="before an end", after="after an end")
+around(Study, "start", after="after a start")
+around(run, "encode_backbones", before="before encoding", after="after encoding")
+around(encoding.Job, "encode", before="before a backbone")
+
+
+def plan_is_there(original=run._plan):
+    def made(*words):
+        if moment == "in time":
+            threading.Timer(count, die).start()
+        return original(*words)
+    return made
+
+
+def told(original=encoding.encode_features):
+    def encode(*words, progress, **named):
+        def telling(*numbers):
+            progress(*numbers)
+            at("during encoding")
+        return original(*words, progress=telling, **named)
+    return encode
+
+
+run._plan = plan_is_there()
+encoding.encode_features = told()
+for storage in (JournalStorage, RDBStorage):
+    around(storage, "set_trial_state_values", before="in an end")
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where the searches are, and how they are asked for."""
+
+    folder: Path
+    encoder: str
+    store: Callable[[str], str]  # of one study, so that each encodes the notes
+
+    def run(self, study: str, moment: str = "never", count: float = 0) -> int:
+        """A search of the study, new or continued; its status, negative where it was killed."""
+        resumes = self.read(study) is not None
+        given = self.folder / f"given-{study}.txt"
+        words = [sys.executable, str(self.folder / "search.py"), moment, str(count), str(given)]
+        words += ["search", str(self.folder / "notes.csv"), "--study", study]
+        words += [
+            "--store",
+            self.store(study),
+            "--work",
+            str(self.work(study)),
+            "--trials",
+            str(TRIALS),
+            "--slots",
+            "2",
+        ]
+        if resumes:
+            words += ["--resume"]
+        else:
+            words += ["--space", f"{self.folder}/mine.py:mixed", "--backbone", self.encoder]
+            words += ["--max-epochs", str(EPOCHS), "--max-tokens", "32", "--no-rungs"]
+            words += ["--sampler", "random", "--card", "none", "--patience", "0"]
+        with subprocess.Popen(
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, MARK: str(self.folder)},
+        ) as process:
+            _, said = process.communicate(timeout=RUN_SECONDS)
+        assert process.returncode in (0, -signal.SIGKILL), said
+        assert "Traceback" not in said
+        # Ray's agents hold nothing, and look for their node for a minute or two.
+        working = [p for p in self.left() if not p.name().endswith("Agent")]
+        _, alive = psutil.wait_procs(working, timeout=GONE_SECONDS)
+        assert alive == []
+        return process.returncode
+
+    def left(self) -> list[psutil.Process]:
+        """What still runs of the searches in this folder."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.folder):
+                    found.append(process)
+        return found
+
+    def read(self, study: str) -> list[Trial] | None:
+        """The trials as they stand in the study; None where there is no study yet."""
+        store = store_at(self.store(study), work=self.work(study))
+        if not store.exists(study):
+            return None
+        opened = Study.open(store, study)
+        try:
+            return list(opened.trials)
+        finally:
+            opened.close()
+
+    def states(self, study: str) -> list[Path]:
+        """All that is kept of its trials."""
+        return [path for path in self.work(study).rglob("trials/**/*") if path.is_file()]
+
+    def work(self, study: str) -> Path:
+        """The folder for features and states."""
+        return self.folder / f"work-{study}"
+
+    def given(self, study: str) -> list[tuple[int, int]]:
+        """Number and known epochs of each assignment of the last run."""
+        file = self.folder / f"given-{study}.txt"
+        if not file.exists():
+            return []
+        lines = file.read_text().splitlines()
+        file.unlink()
+        return [(int(a), int(b)) for a, b in (line.split() for line in lines)]
+
+
+def make_lab(folder: Path, store: Callable[[str], str]) -> Lab:
+    """A corpus, an encoder and a space in the folder."""
+    write_notes(folder / "notes.csv", 240)
+    (folder / "mine.py").write_text(SPACE)
+    (folder / "search.py").write_text(SEARCH)
+    return Lab(folder, str(make_backbone(folder / "encoder")), store)
+
+
+def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
+    """Kill a search at each moment and continue it to its end, which is as if it had never been.
+
+    Returns:
+        How often it was killed; it may end before a late moment comes.
+    """
+    assert lab.run("whole") == 0
+    whole = lab.read("whole")
+    before: list[Trial] = []
+    killed = 0
+    for moment, count in moments:
+        killed += lab.run("lab", moment, count) == -signal.SIGKILL
+        trials = lab.read("lab") or []
+        ended = {t.number: t for t in before if t.state is not State.RUNNING}
+        epochs = {t.number: len(t.reports) for t in before}
+        for number, known in lab.given("lab"):  # none again, and from where it had come
+            assert number not in ended, moment
+            assert known == epochs.get(number, 0), moment
+        for old, now in zip(before, trials, strict=False):
+            assert now.reports[: len(old.reports)] == old.reports  # to the second
+            if old.number in ended:
+                assert (now.reports, now.outcome) == (old.reports, old.outcome)
+        assert len(trials) >= len(before)
+        before = trials
+        if trials and sum(t.state is not State.RUNNING for t in trials) == TRIALS:
+            break
+
+    assert lab.run("lab") == 0
+
+    trials = lab.read("lab")
+    assert [learned(t) for t in trials] == [learned(t) for t in whole]
+    assert len(trials) == len({t.config_hash for t in trials}) == TRIALS
+    assert {t.state for t in trials} == {State.COMPLETE}
+    names = [path.name for path in lab.states("lab")]
+    assert [name for name in names if name.startswith(("checkpoint-", "."))] == []
+    return killed
