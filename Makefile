@@ -21,7 +21,7 @@ demo: $(STAMP)  ## the main job on the built-in synthetic corpus
 	@$(BIN)/headhunt demo
 
 test: $(STAMP)  ## the tests; no GPU, no network
-	@$(BIN)/python -m pytest -m "not proof" -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -m "not proof" -n 2 --dist worksteal --durations 12
 
 check: $(STAMP)  ## format, lint, types, arrows between the folders
 	@$(BIN)/ruff format --check .
@@ -31,7 +31,7 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
 	@sh tests/stores/install_postgresql.sh
-	@$(BIN)/python -m pytest -m proof -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m proof -n 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 bench: $(STAMP)  ## benchmarks, half an hour; their figures stand in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -22,6 +22,13 @@ LIMITS = threadpool_limits(1)
 settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
 
+LONGEST = ("test_kills.py", "test_kills_in_a_database.py", "test_cut_off_nodes.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory):
