@@ -22,7 +22,10 @@ LIMITS = threadpool_limits(1)
 settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
 
-LONGEST = ("test_kills.py", "test_kills_in_a_database.py", "test_cut_off_nodes.py")
+LONGEST = (
+    *("test_kills.py", "test_kills_in_a_database.py", "test_cut_off_nodes.py"),
+    "test_footprint_proof.py",
+)
 
 
 def pytest_collection_modifyitems(items):
