@@ -97,7 +97,7 @@ def where_the_password_is(pid):
 def test_a_killed_search_goes_on_on_another_machine_and_the_password_is_nowhere(
     lab, search, database
 ):
-    first = search("one", *begun(lab, 8))
+    first = search("one", *begun(lab, 24))
     lines_until(first, "trial 3 ")
     first.send_signal(signal.SIGSTOP)  # or it were over before the second one has begun
 
@@ -118,13 +118,13 @@ def test_a_killed_search_goes_on_on_another_machine_and_the_password_is_nowhere(
     third = search("two", "--resume")
     lines_until(third, "trial ")
     kill(third)
-    fourth = search("one", "--resume", "--trials", "12")
+    fourth = search("one", "--resume", "--trials", "28")
     said = fourth.stderr.read()
 
     assert fourth.wait() == 0, said
     after = trials("lab", store=database)
-    assert list(after["trial"]) == list(range(12))
-    assert after["config_hash"].nunique() == 12
+    assert list(after["trial"]) == list(range(28))
+    assert after["config_hash"].nunique() == 28
     assert set(after["state"]) == {"complete"}
     assert after["epochs"].iloc[2:].eq(2).all()
     ended = before[before["state"] != "running"]
