@@ -87,9 +87,10 @@ def trained_study(
         kept = replace(materials, settings=replace(materials.settings, keep_weights=True))
         begin(study, config, seed=number)
         assignment = Assignment(number=number, config=config, seed=number)
-        for step in run_trial(assignment, prepared.corpus, kept, device=CPU, device_fraction=0.0):
+        steps = list(run_trial(assignment, prepared.corpus, kept, device=CPU, device_fraction=0.0))
+        for step in steps:
             assert step.report, step.outcome.reason
             study.report(number, step.report)
-        study.end(number, step.outcome)
+        study.end(number, steps[-1].outcome)
     study.close()
     return study

@@ -22,7 +22,7 @@ from headhunt.stores import store_at
 from headhunt.trainables.artifact.calibration import softmax
 from headhunt.trainables.artifact.description import BACKBONE, ArtifactError
 from headhunt.trainables.artifact.load import load_artifact
-from headhunt.trainables.artifact.networks import OnEncoder
+from headhunt.trainables.artifact.networks import OnEncoder, TextNetwork
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.notes.corpus import Part, read_corpus
 from headhunt.trainables.notes.synthetic import write_synthetic_notes
@@ -148,6 +148,7 @@ def test_on_the_same_features_the_logits_are_the_trials(lab, corpus, kind):
         found = loaded.logits([corpus.texts[place] for place in places])
         assert softmax(found) == pytest.approx(expected.probabilities, abs=1e-6)
         return
+    assert isinstance(loaded, TextNetwork)
     network = loaded.network.head if isinstance(loaded.network, OnEncoder) else loaded.network
     inputs = retrain.network_of(trial.config, corpus, materials).inputs
     with torch.inference_mode():
@@ -180,7 +181,7 @@ def test_the_cards_lines_give_the_same_logits_where_headhunt_is_not_installed(
     assert run.returncode == 0, run.stderr
     for kind in KINDS:
         loaded = load(lab, kind).model
-        if isinstance(getattr(loaded, "network", None), OnEncoder):
+        if isinstance(loaded, TextNetwork) and isinstance(loaded.network, OnEncoder):
             loaded.network.precision = "fp32"  # as those lines compute
         expected = loaded.logits(texts)
         assert np.load(tmp_path / kind / "logits.npy") == pytest.approx(expected, abs=2e-3), kind

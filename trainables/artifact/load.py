@@ -4,13 +4,12 @@ Sizes are compared with those of the config before anything is built in memory. 
 folder is imported or executed: the networks are headhunt's own, the folder has their numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -40,18 +39,10 @@ from .description import (
     read_json,
 )
 from .networks import OnEncoder, TextNetwork
-from .terms import Terms, term_model
+from .terms import TermModel, Terms, term_model
 from .tokenizing import read_tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-class GivesLogits(Protocol):
-    """A model of texts."""
-
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """[notes, classes] floating point."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,7 @@ class LoadedModel:
     """An exported model that is ready to predict."""
 
     description: Description
-    model: GivesLogits
+    model: TextNetwork | TermModel  # `logits(texts)`: [notes, classes]
     temperature: float  # by which logits are divided
 
     @property
@@ -103,7 +94,7 @@ def load_artifact(
 
 def _model(
     folder: Path, description: Description, backbone: str | None, device: torch.device
-) -> GivesLogits:
+) -> TextNetwork | TermModel:
     config = description.config
     if isinstance(config, BaselineConfig):
         return _terms(folder, config)
@@ -133,7 +124,7 @@ def _texts(
     return TextNetwork(network, tokenizer, device, description.max_tokens)
 
 
-def _terms(folder: Path, config: BaselineConfig) -> GivesLogits:
+def _terms(folder: Path, config: BaselineConfig) -> TermModel:
     terms = Terms.from_json(read_json(folder, VOCABULARY, MOST_JSON))
     stored = load_file(folder / WEIGHTS)
     layers = 1 if config.model == "tfidf_lr" else 2
