@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..spaces.record import UNREADABLE
 from ..stores import reading
 from ..trainables.files import bytes_in, files_in
 from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
@@ -22,7 +23,8 @@ from ..trainables.training.states import Kind, state_store
 from .study import FORGOTTEN, TRIALS_FOLDER, Study
 
 NOT_OF_NOTES = "backbone-"  # copies of an encoder in another format
-NEEDS = "needs.json"  # in the folder of a study: the part of its manifest that `_needs` reads
+NEEDS = "needs.json"  # in a study's folder: the part of its manifest that `_needs` reads, and NOTES
+NOTES = "notes"  # where the file of notes was on this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,8 @@ class Leftovers:
         return bool(self.encoded or self.trials or self.elsewhere)
 
 
-def tell_needs(study: Study) -> None:
-    """Leave word of the encoded notes that the study needs, before any are made.
+def tell_needs(study: Study, notes: Path) -> None:
+    """Leave word of the encoded notes that the study needs, before any are made, and of its file.
 
     Raises:
         OSError: its folder cannot be written.
@@ -56,10 +58,20 @@ def tell_needs(study: Study) -> None:
         "precision": manifest["precision"],
         "settings": {key: manifest["settings"][key] for key in told if key in manifest["settings"]},
         "backbones": manifest["backbones"],
+        NOTES: str(notes.resolve()),
     }
     aside = study.folder / f".{NEEDS}"
     aside.write_text(json.dumps(needs), encoding="utf-8")
     aside.replace(study.folder / NEEDS)
+
+
+def notes_of(study: Study) -> Path | None:
+    """The file of notes that it was last searched on here; None where that is not known."""
+    try:
+        told = json.loads((study.folder / NEEDS).read_text(encoding="utf-8"))
+        return Path(told[NOTES])
+    except (OSError, *UNREADABLE):
+        return None
 
 
 def _told_needs(study: Study) -> Iterator[Mapping[str, Any]]:

@@ -22,7 +22,7 @@ from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_path
-from ..trainables.notes.corpus import Columns, Corpus, CorpusError, Part, read_corpus
+from ..trainables.notes.corpus import Corpus, CorpusError, Part
 from ..trainables.notes.features import fastest_precision
 from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
@@ -218,20 +218,8 @@ def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list
 
 
 def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus | None:
-    columns = Columns(
-        text=settings.text_column,
-        label=settings.label_column,
-        patient=settings.patient_column or None,
-        split=settings.split_column or None,
-    )
     try:
-        return read_corpus(
-            request.notes,
-            columns=columns,
-            conflicting=settings.conflicting,
-            seed=settings.seed,
-            train_fraction=settings.train_fraction,
-        )
+        return settings.read_corpus(request.notes)
     except CorpusError as error:
         problems += error.problems
         return None

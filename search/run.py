@@ -13,7 +13,7 @@ import torch
 from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
 from ..spaces.record import Footprint, Outcome, State
 from ..stores import secrets_hidden
-from ..trainables.assignment import Materials, TrainingSettings
+from ..trainables.assignment import Materials
 from ..trainables.card.cap import TooLargeError
 from ..trainables.card.cards import Card
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
@@ -105,7 +105,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     sign: Sign | None = None
     try:
         study.on_outage(show.on_warning)
-        tell_needs(study)
+        tell_needs(study, request.notes)
         if request.address or is_on_network(study.folder):  # else all is on this machine's disks
             sign = Sign.put_up(study.folder)
         machine = look_around()
@@ -264,13 +264,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
         }
     encoded = _features(prepared, frozen, show)
     materials = Materials(
-        settings=TrainingSettings(
-            max_epochs=settings.max_epochs,
-            patience=settings.patience,
-            batch_limit=settings.batch_limit,
-            max_tokens=settings.max_tokens,
-            min_document_frequency=settings.min_document_frequency,
-        ),
+        settings=settings.training,
         states=prepared.states,
         cache=confidential.resolve(),
         features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},

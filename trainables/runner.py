@@ -30,7 +30,7 @@ from .assignment import Assignment, Materials, TrainingSettings
 from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
-from .models.baselines import fit_baseline
+from .models.baselines import FittedBaseline, fit_baseline
 from .models.classifier import HeadModel, fixed_pooling
 from .models.finetuned import TunedModel
 from .models.scratch import ScratchModel
@@ -317,13 +317,16 @@ def _pooled(folder: Path, pooling: Pooling) -> Ragged:
     return _open(folder).pooled(pooling)
 
 
-def _baseline(
+def fitted_baseline(
     config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
-) -> tuple[EpochReport, int]:
-    """Fit a baseline and score it as one epoch; and its parameters."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
-    fitted = fit_baseline(
+) -> FittedBaseline:
+    """The baseline, fitted on the training part.
+
+    Raises:
+        ValueError: the notes cannot be learned from.
+    """
+    training = corpus.indices(Part.TRAIN)
+    return fit_baseline(
         config,
         [corpus.texts[i] for i in training],
         corpus.labels[training],
@@ -332,6 +335,15 @@ def _baseline(
         frequency=settings.min_document_frequency,
         groups=corpus.groups[training].tolist(),
     )
+
+
+def _baseline(
+    config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
+) -> tuple[EpochReport, int]:
+    """Fit a baseline and score it as one epoch; and its parameters."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
+    fitted = fitted_baseline(config, seed, corpus, settings)
     scores = score(
         fitted.predict_proba([corpus.texts[i] for i in validation]), corpus.labels[validation]
     )

@@ -20,6 +20,8 @@ COMMANDS = {
     "rank": ("rank", "Rank a study's complete trials."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
+    "export": ("export", "Take a study's model away, as a folder of data."),
+    "predict": ("predict", "Predict notes with an exported model."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),
     "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
 }
