@@ -4,10 +4,12 @@ Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
 from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
+from .confirmation import Confirmation
 from .frame import curves, trials
 from .ranking import Ranking, pareto, rank
 
 __all__ = [
+    "Confirmation",
     "Ranking",
     "StoreError",
     "StudyNotFoundError",
