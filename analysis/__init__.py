@@ -1,18 +1,22 @@
-"""What was learned: the trials as a frame, and their ranking.
+"""What was learned: the trials as a frame, their ranking, and the study's table.
 
 Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
 from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
+from .compare import Comparison, compare
 from .frame import curves, trials
-from .ranking import Ranking, pareto, rank
+from .ranking import Ranking, on_front, pareto, rank
 
 __all__ = [
+    "Comparison",
     "Ranking",
     "StoreError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "compare",
     "curves",
+    "on_front",
     "pareto",
     "rank",
     "trials",
