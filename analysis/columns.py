@@ -10,7 +10,7 @@ from enum import Enum
 
 from ..spaces.configs import BaselineConfig, HeadConfig, Optimisation, ScratchConfig
 from ..spaces.heads import HEADS
-from ..spaces.record import COLUMNS, RANKING_COLUMNS, Column
+from ..spaces.record import COLUMNS, COMPARISON_COLUMNS, RANKING_COLUMNS, Column, State
 
 NOT_PARAMETERS = frozenset({"kind", "model", "backbone", "mode", "head", "optimisation"})
 
@@ -188,11 +188,16 @@ CONFIRMATION_COLUMNS = {
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 _TIME = "datetime64[us, UTC]"
 _INTEGERS = ("trial", "epoch", "best_epoch", "epochs", "group_size", "seed", "trainable_parameters")
+_COUNTS = ("rank", "trials", *State)
 _STRINGS = ("study", "state", "reason", "role", "family", "model", "backbone", "mode", "device")
 DTYPES = {
-    **dict.fromkeys((c.name for c in (*COLUMNS, *CURVE_COLUMNS)), "float64"),
-    **dict.fromkeys((*_INTEGERS, "total_parameters"), "Int64"),
+    **dict.fromkeys(
+        (c.name for c in (*COLUMNS, *CURVE_COLUMNS, *RANKING_COLUMNS, *COMPARISON_COLUMNS)),
+        "float64",
+    ),
+    **dict.fromkeys((*_INTEGERS, *_COUNTS, "total_parameters"), "Int64"),
     **dict.fromkeys((*_STRINGS, "config_hash"), "string"),
+    "pareto": "boolean",
     **dict.fromkeys(("started_at", "ended_at"), _TIME),
 }
 
@@ -223,12 +228,13 @@ def described(names: Iterable[str], columns: Iterable[Column]) -> dict[str, dict
 
 
 def columns_markdown() -> str:
-    """The README's table: every column of `headhunt trials`, `rank` and `confirm`."""
+    """The README's table: every column of `headhunt trials`, `rank`, `compare` and `confirm`."""
     lines = ["| column | in | unit | origin | what it is |", "|---|---|---|---|---|"]
     for where, columns in (
         ("trials", COLUMNS),
         ("trials, a parameter", PARAMETERS),
         ("rank", RANKING_COLUMNS),
+        ("compare", COMPARISON_COLUMNS),
         *CONFIRMATION_COLUMNS.items(),
     ):
         for c in columns:

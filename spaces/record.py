@@ -308,6 +308,85 @@ RANKING_COLUMNS = (
     ),
 )
 
+# One row a model: a head on one backbone in one mode, a scratch model, or a baseline. "Its best
+# trial" is the complete one with the largest F1; of equals the one with fewer hours, then the
+# earlier one.
+COMPARISON_COLUMNS = (
+    Column(name="model", unit="", origin="chosen", text="the head, scratch model or baseline"),
+    Column(name="backbone", unit="", origin="chosen", text="the pre-trained encoder under a head"),
+    Column(name="mode", unit="", origin="chosen", text="how the backbone trains"),
+    Column(
+        name="trial",
+        unit="",
+        origin="derived",
+        text="number of its best trial: the complete one with the largest F1, of equals the one "
+        "with fewer hours, then the earlier; missing without a complete trial, and so is what "
+        "follows of it",
+    ),
+    Column(name="f1", unit="", origin="measured", text="the best trial's score, in [0, 1]"),
+    Column(name="accuracy", unit="", origin="measured", text="the best trial's, in [0, 1]"),
+    Column(name="precision", unit="", origin="measured", text="the best trial's, macro, in [0, 1]"),
+    Column(name="recall", unit="", origin="measured", text="the best trial's, macro, in [0, 1]"),
+    Column(
+        name="trainable_parameters",
+        unit="",
+        origin="derived",
+        text="parameters that the best trial's training moves",
+    ),
+    Column(name="peak_mib", unit="MiB", origin="modelled", text="the best trial's peak memory"),
+    Column(
+        name="card_hours",
+        unit="h",
+        origin="modelled",
+        text="the best trial's, as if trained alone: all its epochs and the whole encoding",
+    ),
+    Column(
+        name="gpu_hours",
+        unit="h",
+        origin="measured",
+        text="the best trial's; missing where there was no GPU",
+    ),
+    Column(name="cpu_seconds", unit="s", origin="measured", text="the best trial's processor time"),
+    Column(
+        name="f1_per_gpu_hour",
+        unit="1/h",
+        origin="derived",
+        text="f1 over card_hours (or over gpu_hours with --hours measured), of the best trial",
+    ),
+    Column(
+        name="times_cheapest",
+        unit="",
+        origin="derived",
+        text="card_hours (or gpu_hours) over the least in the table: 1 is the cheapest; within "
+        "each study where the studies differ in card or corpus; missing without hours",
+    ),
+    Column(
+        name="total_card_hours",
+        unit="h",
+        origin="modelled",
+        text="of all its trials, pruned, failed and running ones too: every epoch paid, and the "
+        "encoding once, which the heads of a backbone share (so rows add up to more than the "
+        "study); 0 where none was run, missing where nothing is modelled",
+    ),
+    Column(
+        name="total_gpu_hours",
+        unit="h",
+        origin="measured",
+        text="gpu_hours of all its trials; missing where none ran on a GPU",
+    ),
+    Column(name="trials", unit="trials", origin="measured", text="all of its trials"),
+    *(
+        Column(name=state.value, unit="trials", origin="measured", text=f"those {told}")
+        for state, told in (
+            (State.RUNNING, "that have not ended"),
+            (State.COMPLETE, "that are complete"),
+            (State.PRUNED, "stopped at a rung"),
+            (State.INFEASIBLE, "that the card could not hold"),
+            (State.FAILED, "that failed"),
+        )
+    ),
+)
+
 # Where a study keeps this. The study is an Optuna study in a journal file in a folder of its name;
 # each trial carries the following user attributes, whatever its state.
 JOURNAL_NAME = "study.journal"
