@@ -19,6 +19,7 @@ COMMANDS = {
     "trials": ("trials", "Write a study's trials, one row each."),
     "rank": ("rank", "Rank a study's complete trials."),
     "compare": ("compare", "Compare a study's models: the best trial of each, and its costs."),
+    "report": ("report", "Write what studies have found as one HTML page."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),
