@@ -122,7 +122,7 @@ def write_report(report: Report, file: Path) -> int:
 
 
 def write_figures(report: Report, folder: Path, image_format: str = "svg") -> list[Path]:
-    """Every figure as a file for a paper, `svg` or `pdf`.
+    """Every figure as a file for a paper, `svg` or `pdf`, readable by its owner alone.
 
     Raises:
         ReportError: Kaleido or a Chrome is missing.
@@ -156,4 +156,7 @@ def write_figures(report: Report, folder: Path, image_format: str = "svg") -> li
             "figures as files are drawn by a Chrome or Chromium, and none was found: install one "
             "(Debian: apt-get install chromium), or name it in BROWSER_PATH"
         ) from error
-    return [spec["path"] for spec in specs]
+    written = [spec["path"] for spec in specs]
+    for file in written:
+        file.chmod(0o600)
+    return written

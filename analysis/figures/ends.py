@@ -59,10 +59,12 @@ def trials_by_end(ends: pd.DataFrame) -> Figure:
 def energy_by_family(energy: pd.DataFrame) -> Figure:
     """Bars of each family's energy; modelled and measured are told apart."""
     name = "energy"
-    kinds = [kind for kind in KINDS if energy[kind[0]].notna().any()]
+    kinds = [kind for kind in KINDS if energy[kind[0]].sum() > 0]
     if not kinds:
         return Figure(
-            name, "No energy is known: no card has watts, and no GPU's counter was read.", None
+            name,
+            "No energy is known: no trial had hours on a card with watts, and no GPU's counter was read.",
+            None,
         )
     columns = [kind[0] for kind in kinds]
     shown = energy[energy[columns].notna().any(axis=1)].iloc[::-1]
@@ -90,7 +92,7 @@ def energy_by_family(energy: pd.DataFrame) -> Figure:
     return Figure(name, f"All trials together: {', '.join(said)}.{missing}", figure)
 
 
-NOT_MEASURED = " None was measured: no GPU whose energy counter could be read was used."
+NOT_MEASURED = " Nothing was measured: no GPU whose energy counter could be read was used."
 
 
 def _filled(colour: str, pattern: str) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Learning curves, with the epochs at which trials were stopped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,7 +9,7 @@ from ...spaces.record import State
 from ..tables import score
 from ..wording import counted
 from . import Figure
-from .style import BLACK, GREY, PALE, Mark, drawing, lines, plain, rows
+from .style import BLACK, GREY, PALE, Mark, drawing, gapped, lines, plain, rows
 
 LONGEST_SHOWN = 12  # epochs: beyond, the axis chooses its own marks
 
@@ -60,27 +60,19 @@ def _curves(
     dash: str = "solid",
     symbol: str = "circle",
 ) -> go.Scatter:
-    """Many curves as one line with gaps: a trace a curve would be slow."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    texts: list[str] = []
-    for trial, curve in curves.groupby("trial", sort=False):
-        x += [*map(int, curve["epoch"]), None]
-        y += [*map(float, curve["f1"]), None]
-        texts += [*_texts(trial, curve), ""]
+    texts = [
+        lines(
+            f"trial {row.trial}: {row.model}, {row.state}", f"epoch {row.epoch}: F1 {score(row.f1)}"
+        )
+        for row in rows(curves)
+    ]
     return go.Scatter(
-        x=x, y=y, text=texts, name=name, mode="lines+markers", connectgaps=False,
+        **gapped(curves["trial"], curves["epoch"].astype(int), curves["f1"], texts),
+        name=name,
         line={"color": colour, "width": width, "dash": dash},
         marker={"color": colour, "size": size, "symbol": symbol},
         hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
-
-
-def _texts(trial: object, curve: pd.DataFrame) -> Iterator[str]:
-    for row in rows(curve):
-        yield lines(
-            f"trial {trial}: {row.model}, {row.state}", f"epoch {row.epoch}: F1 {score(row.f1)}"
-        )
+    )
 
 
 def _finding(curves: pd.DataFrame, learning: pd.DataFrame) -> str:

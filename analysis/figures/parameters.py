@@ -7,7 +7,7 @@ from ..importance import Importance
 from ..tables import score
 from ..wording import counted
 from . import Figure
-from .style import BLACK, BLUE, GREY, INK, PALE, drawing, lines, plain, rows
+from .style import BLACK, BLUE, GREY, INK, PALE, drawing, gapped, lines, plain, rows
 
 BAR, AXIS = 26, 46  # pixels of a parameter
 
@@ -103,19 +103,17 @@ def parallel_coordinates(table: pd.DataFrame) -> Figure:
 def _lines(
     table: pd.DataFrame, places: dict[str, int], name: str, colour: str, width: float
 ) -> go.Scatter:
-    x: list[float | None] = []
-    y: list[int | None] = []
-    texts: list[str] = []
-    for trial, own in table.groupby("trial", sort=False):
-        x += [*own["position"].astype(float), None]
-        y += [*(places[axis] for axis in own["axis"]), None]
-        texts += [f"trial {trial}<br>{plain(r.axis)} {plain(r.told)}" for r in rows(own)]
-        texts.append("")
+    ordered = table.assign(place=table["axis"].map(places)).sort_values(
+        ["trial", "place"], ascending=[True, False]
+    )
+    texts = [f"trial {row.trial}<br>{plain(row.axis)} {plain(row.told)}" for row in rows(ordered)]
     return go.Scatter(
-        x=x, y=y, text=texts, name=name, mode="lines+markers", connectgaps=False,
-        line={"color": colour, "width": width}, marker={"color": colour, "size": 3},
+        **gapped(ordered["trial"], ordered["position"], ordered["place"], texts),
+        name=name,
+        line={"color": colour, "width": width},
+        marker={"color": colour, "size": 3},
         hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _add_axis(figure: go.Figure, own: pd.DataFrame, place: int) -> None:

@@ -59,6 +59,22 @@ def rows(frame: pd.DataFrame) -> Iterable[Any]:
     return frame.itertuples()
 
 
+def gapped(
+    trials: Iterable[int], x: Iterable[float], y: Iterable[float], texts: Iterable[str]
+) -> dict[str, Any]:
+    """Many lines as one, with a gap after each trial: a trace a trial would be slow."""
+    told: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
+    before: int | None = None
+    for trial, *point in zip(trials, x, y, texts, strict=True):
+        if before is not None and trial != before:
+            for values, gap in zip(told.values(), (None, None, ""), strict=True):
+                values.append(gap)
+        for values, value in zip(told.values(), point, strict=True):
+            values.append(value)
+        before = trial
+    return {**told, "mode": "lines+markers", "connectgaps": False}
+
+
 def logarithmic(figure: go.Figure, values: Iterable[float]) -> None:
     """A logarithmic x axis with marks at 1, 2 and 5, or at 1 alone where there are many."""
     told = [value for value in values if value > 0]
