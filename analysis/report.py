@@ -64,7 +64,6 @@ def report(studies: Sequence[str], *, store: "Place | None" = None) -> Report:
 def render(report: Report) -> str:
     """The page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
@@ -77,9 +76,9 @@ def render(report: Report) -> str:
     scripts = [get_plotlyjs(), (TEMPLATES / "report.js").read_text(encoding="utf-8")]
     return environment.get_template("report.html.j2").render(
         report=report,
-        drawings={name: Markup(as_json(figure)) for name, figure in report.figures()},
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        scripts=[Markup(script) for script in scripts],
+        drawings={name: as_json(figure) for name, figure in report.figures()},
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        scripts=scripts,
         hashes=[_hash(script) for script in scripts],
         made_at=f"{report.made_at:%Y-%m-%d %H:%M} UTC",
     )

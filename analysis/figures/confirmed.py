@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from ..tables import score
 from . import Figure
-from .style import BLACK, BLUE, GREY, Mark, drawing, lines, plain, rows
+from .style import BLACK, BLUE, GREY, Mark, drawing, legend, lines, plain, rows
 
 ROW = 40  # pixels of a model
 
@@ -81,7 +81,7 @@ def f1_by_training_notes(fractions: pd.DataFrame, groups: Mapping[str, Mark]) ->
         mark = groups[label]
         figure.add_trace(
             go.Scatter(
-                x=own["training_notes"], y=own["test_f1"], mode="lines+markers", name=plain(label),
+                x=own["training_notes"], y=own["test_f1"], mode="lines+markers", name=legend(label),
                 line={"color": mark.colour, "dash": mark.dash, "width": 2},
                 marker={"symbol": mark.symbol, "size": 9},
                 error_y={

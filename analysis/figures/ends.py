@@ -63,7 +63,7 @@ def energy_by_family(energy: pd.DataFrame) -> Figure:
     if not kinds:
         return Figure(
             name,
-            "No energy is known: no trial had hours on a card with watts, and no GPU's counter was read.",
+            "No energy is known: no hours on a card with watts, and no GPU's counter was read.",
             None,
         )
     columns = [kind[0] for kind in kinds]

@@ -10,7 +10,7 @@ from ..formulas import HOURS_COLUMN, Hours
 from ..tables import amount, score
 from ..wording import counted
 from . import Figure
-from .style import BLACK, GREY, PALE, Mark, drawing, lines, logarithmic, plain, rows
+from .style import BLACK, GREY, PALE, Mark, drawing, legend, lines, logarithmic, rows
 
 HOURS_TITLE: dict[Hours, str] = {
     "modelled": "card hours, modelled",
@@ -61,7 +61,7 @@ def f1_against_hours(
                 x=shown[column],
                 y=shown["f1"],
                 mode="markers",
-                name=plain(family),
+                name=legend(family),
                 marker={
                     "color": mark.colour,
                     "symbol": mark.symbol,
@@ -167,7 +167,7 @@ def best_against_spent(spending: pd.DataFrame, groups: Mapping[str, Mark]) -> Fi
                 x=kept["spent_hours"],
                 y=kept["best_f1"],
                 mode="lines+markers",
-                name=plain(family),
+                name=legend(family),
                 line={"shape": "hv", "color": mark.colour, "dash": mark.dash, "width": 2},
                 marker={"symbol": mark.symbol, "size": 8},
                 text=[

@@ -9,7 +9,7 @@ from ...spaces.record import State
 from ..tables import score
 from ..wording import counted
 from . import Figure
-from .style import BLACK, GREY, PALE, Mark, drawing, gapped, lines, plain, rows
+from .style import BLACK, GREY, PALE, Mark, drawing, gapped, legend, lines, rows
 
 LONGEST_SHOWN = 12  # epochs: beyond, the axis chooses its own marks
 
@@ -39,7 +39,7 @@ def learning_curves(
         figure.add_trace(_curves(rest, "not complete", PALE, width=1, size=4, dash="solid"))
     for family in families:
         mark, own = groups[family], complete[complete["family"] == family]
-        figure.add_trace(_curves(own, plain(family), mark.colour, 1.3, 5, mark.dash, mark.symbol))
+        figure.add_trace(_curves(own, legend(family), mark.colour, 1.3, 5, mark.dash, mark.symbol))
     best = curves[curves["best"]]
     figure.add_trace(_curves(best, f"trial {best['trial'].iloc[0]}, the best", BLACK, 3.5, 7))
     for stop in rows(learning[learning["stopped"] > 0]):

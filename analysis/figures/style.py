@@ -22,6 +22,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 LINE_OF_TEXT = 42  # characters of a line in a hover label: it fits a phone
+LINE_OF_LEGEND = 34
 LEGEND_ROW = 20  # pixels
 WIDEST_STEPS = 2  # powers of ten that have marks between them
 
@@ -57,6 +58,11 @@ def lines(*told: str) -> str:
 def rows(frame: pd.DataFrame) -> Iterable[Any]:
     """The rows of a table by the names of its columns."""
     return frame.itertuples()
+
+
+def legend(group: str) -> str:
+    """A group's name in the legend, in lines that fit a phone."""
+    return "<br>".join(map(plain, wrap(group, LINE_OF_LEGEND)))
 
 
 def gapped(
