@@ -38,7 +38,7 @@ def f1_against_hours(
     figure = drawing(
         x=f"{HOURS_TITLE[hours]} (logarithmic)",
         y="macro F1 on validation",
-        legend_entries=len(families) + 3,
+        legend_entries=len(families) + 4,
     )
     logarithmic(figure, placed[column])
     if len(others):
@@ -75,10 +75,15 @@ def f1_against_hours(
     best_control = points[points["control"] & (points["state"] == State.COMPLETE)]["f1"].max()
     if pd.notna(best_control):
         figure.add_hline(y=best_control, line={"color": BLACK, "dash": "dot", "width": 1.5})
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="right", y=best_control, yanchor="bottom", showarrow=False,
-            text=f"best baseline {score(best_control)}",
-        )  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=[None],
+                y=[None],
+                mode="lines",
+                name=f"the best baseline, {score(best_control)}",
+                line={"color": BLACK, "dash": "dot", "width": 1.5},
+            )
+        )
     return Figure(name, _front_finding(complete, front, hours), figure)
 
 

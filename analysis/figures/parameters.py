@@ -1,5 +1,7 @@
 """What mattered: importance with its spread, and the trials across their parameters."""
 
+from itertools import accumulate
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -9,7 +11,9 @@ from ..wording import counted
 from . import Figure
 from .style import BLACK, BLUE, GREY, INK, PALE, drawing, gapped, lines, plain, rows
 
-BAR, AXIS = 26, 46  # pixels of a parameter
+BAR, AXIS, LABEL = 26, 44, 13  # pixels of a parameter and of a row of labels below its axis
+LETTERS, MOST_ROWS = 34, 4  # of a row of labels on a phone; of an axis
+SIDE = 0.25  # a label that begins nearer to an end of its axis stands at that end
 
 
 def importances(importance: Importance) -> Figure:
@@ -76,26 +80,29 @@ def parallel_coordinates(table: pd.DataFrame) -> Figure:
     axes = list(dict.fromkeys(table["axis"]))
     if len(axes) < 2 or table["trial"].nunique() < 2:
         return Figure(name, "It takes two trials with an F1 that differ in their parameters.", None)
-    figure = drawing(x="", y="", height=110 + AXIS * len(axes), legend_entries=2)
-    places = {axis: -number for number, axis in enumerate(axes)}
+    labels = {axis: _labels(table[table["axis"] == axis]) for axis in axes}
+    heights = [AXIS + LABEL * (_rows_of(told) - 1) for told in labels.values()]
+    above = [0, *accumulate(heights)]
+    places = {axis: -height for axis, height in zip(axes, above, strict=False)}
+    figure = drawing(x="", y="", height=90 + above[-1], legend_entries=2)
     others, strong = table[~table["best"]], table[table["best"]]
     if len(others):
         figure.add_trace(_lines(others, places, "the others", PALE, 0.6))
     figure.add_trace(_lines(strong, places, "the best by F1", BLUE, 1.4))
     for axis in axes:
-        _add_axis(figure, table[table["axis"] == axis], places[axis])
+        _add_labels(figure, labels[axis], places[axis])
     figure.update_xaxes(visible=False, range=[-0.03, 1.03])
     figure.update_yaxes(
         tickvals=list(places.values()),
         ticktext=[plain(axis) for axis in axes],
-        range=[-len(axes) + 0.35, 0.4],
+        range=[-above[-1] + AXIS / 3, AXIS / 3],
         gridcolor=PALE,
         ticks="",
     )
     finding = (
-        f"{table['trial'].nunique()} trials are drawn across {len(axes)} axes; the best "
-        f"{counted(strong['trial'].nunique(), 'trial')}, drawn strong, have F1 "
-        f"{score(strong['f1'].min())} to {score(strong['f1'].max())}."
+        f"{table['trial'].nunique()} trials are drawn across {len(axes)} axes; of the best "
+        f"{counted(strong['trial'].nunique(), 'trial')}, drawn strong, the least F1 is "
+        f"{score(strong['f1'].min())}."
     )
     return Figure(name, finding, figure)
 
@@ -116,21 +123,27 @@ def _lines(
     )
 
 
-def _add_axis(figure: go.Figure, own: pd.DataFrame, place: int) -> None:
-    """The least and the largest value below the ends of a measured axis, or each category."""
+def _labels(own: pd.DataFrame) -> list[tuple[float, str]]:
+    """Where on an axis what is written: its ends, or each category."""
     ordered = own.sort_values("position")
     if ordered["numeric"].iloc[0]:
-        marks = [(0.0, "left", ordered["told"].iloc[0]), (1.0, "right", ordered["told"].iloc[-1])]
-    else:
-        middles = ordered.groupby("told")["position"].mean().sort_values()
-        last = len(middles) - 1
-        sides = ["left", *["center"] * (last - 1), "right"]
-        marks = [
-            (float(n / last), side, told)
-            for n, (told, side) in enumerate(zip(middles.index, sides, strict=True))
-        ]
-    for position, side, told in marks:
+        return [(0.0, str(ordered["told"].iloc[0])), (1.0, str(ordered["told"].iloc[-1]))]
+    middles = ordered.groupby("told")["position"].mean().sort_values()
+    return [(float(position), str(told)) for told, position in middles.items()]
+
+
+def _rows_of(labels: list[tuple[float, str]]) -> int:
+    """Rows of text that the labels of an axis take on a phone."""
+    letters = sum(len(told) + 2 for _, told in labels)
+    return min(-(-letters // LETTERS), MOST_ROWS)
+
+
+def _add_labels(figure: go.Figure, labels: list[tuple[float, str]], place: float) -> None:
+    for number, (position, told) in enumerate(labels):
+        side = "left" if position < SIDE else "right" if position > 1 - SIDE else "center"
+        end = {"left": 0.0, "right": 1.0}.get(side, position)
         figure.add_annotation(
-            x=position, y=place - 0.08, xanchor=side, yanchor="top", showarrow=False,
-            text=plain(told), font={"size": 11, "color": GREY}, bgcolor="rgba(255,255,255,0.75)",
+            x=end, y=place, xanchor=side, yanchor="top", showarrow=False,
+            yshift=-3 - LABEL * (number % _rows_of(labels)),
+            text=plain(told), font={"size": 11, "color": GREY}, bgcolor="rgba(255,255,255,0.8)",
         )  # fmt: skip
