@@ -1,10 +1,10 @@
-"""What was learned: the trials as a frame, and their ranking.
+"""What was learned: the trials as a frame, their ranking, and what of it holds on the test part.
 
 Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
 from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
-from .confirmation import Confirmation
+from .confirmation import Confirmation, confirmation
 from .frame import curves, trials
 from .ranking import Ranking, pareto, rank
 
@@ -14,6 +14,7 @@ __all__ = [
     "StoreError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "confirmation",
     "curves",
     "pareto",
     "rank",

@@ -3,7 +3,7 @@
 Numbers are rounded here and nowhere else; a missing value is `-` in a table and null in JSON.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..spaces.configs import backbone_label
+from .confirmation import Confirmation
 from .ranking import HOURS_COLUMN, ORDERS, RATIO_COLUMN, Ranking
 
 WIDTH = 100  # of a table that goes to no terminal; under it, columns stand closer
@@ -113,6 +114,77 @@ def controls_table(ranking: Ranking, width: int = WIDTH) -> Group:
     """The baselines beside the ranking."""
     title = "Controls: baselines use no GPU, so they have CPU seconds and no rank"
     return Group(Text(title), table_of(ranking.controls, CONTROLS_SHOWN, width))
+
+
+def interval_of(row: pd.Series, column: str, shape: Callable[[float], str]) -> str | None:
+    """A column with its interval, as one cell; None where it has no value."""
+    if pd.isna(row[column]):
+        return None
+    low, high = shape(row[f"{column}_low"]), shape(row[f"{column}_high"])
+    return f"{shape(row[column])} [{low}, {high}]"
+
+
+def confirmation_tables(
+    found: Confirmation, study: str, width: int = WIDTH
+) -> Iterator[Group | Text]:
+    """The models on test, the train fractions where there are some, and the sentences."""
+    several = found.models["backbone"].dropna().nunique() > 1
+    yield Group(
+        Text(f"{study}, confirmed on test: mean over the seeds, with 95 % intervals"),
+        table_of(_with_intervals(found.models), _confirmed_shown(several), width),
+    )
+    if found.fractions is not None:
+        yield Group(
+            Text("F1 on test by the number of training notes"),
+            table_of(_with_intervals(found.fractions), _FRACTIONS_SHOWN, width),
+        )
+    for sentence in found.sentences:
+        yield Text(sentence)
+
+
+def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    shapes = {"test_f1": decimals, "difference": "{:+.3f}".format}
+    made = {
+        f"{column}_shown": [interval_of(row, column, shape) for _, row in frame.iterrows()]
+        for column, shape in shapes.items()
+        if column in frame
+    }
+    return frame.assign(**made)
+
+
+def decimals(value: float) -> str:
+    """Three decimals: an interval is wider than the fourth.
+
+    >>> decimals(0.81236)
+    '0.812'
+    """
+    return f"{value:.3f}"
+
+
+_FRACTIONS_SHOWN = (
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("train_fraction", "train\nfraction", "{:g}".format),
+    Shown("training_notes", "notes", "{:,}".format),
+    Shown("training_patients", "patients", "{:,}".format),
+    Shown("seeds", "seeds"),
+    Shown("test_f1_shown", "test F1"),
+)
+
+
+def _confirmed_shown(several_backbones: bool) -> tuple[Shown, ...]:
+    return (
+        Shown("trial", "trial"),
+        Shown("model", "model", left=True),
+        *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
+        Shown("seeds", "seeds"),
+        Shown("test_f1_shown", "test F1"),
+        Shown("validation_f1", "validation\nF1", decimals),
+        Shown("gap", "gap", "{:+.3f}".format),
+        Shown("difference_shown", "less the best baseline's"),
+        Shown("p_value_corrected", "p, by\nHolm", decimals),
+        Shown("verdict", "verdict", left=True),
+    )
 
 
 def hours_sentence(ranking: Ranking) -> str:

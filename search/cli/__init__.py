@@ -18,6 +18,7 @@ COMMANDS = {
     "status": ("status", "Show how far a study is."),
     "trials": ("trials", "Write a study's trials, one row each."),
     "rank": ("rank", "Rank a study's complete trials."),
+    "confirm": ("confirm", "Train a study's best trials again, and score them once on test."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),
