@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from ..spaces.record import State
-from ..stores import Place, StoredStudy, reading, store_at
+from ..stores import Place, Store, StoredStudy, StudyNotFoundError, reading, store_at
 from .compare import compare
-from .confirmation import Confirmation
+from .confirmation import Confirmation, confirmation
 from .ends import ends, energy, reasons
 from .figures import Figure
 from .figures.confirmed import confirmed_models, f1_by_training_notes, model_label
@@ -75,7 +75,21 @@ def chapters(names: Sequence[str], *, store: Place | None = None) -> Iterator[Ch
         stored, frame = place.read(name), trials(name, store=place)
         curve_frame = curves(name, store=place)
         with reading(stored.place):
-            yield study_chapter(frame, curve_frame, stored, slug=f"study-{number}")
+            yield study_chapter(
+                frame,
+                curve_frame,
+                stored,
+                slug=f"study-{number}",
+                confirmed=_confirmation(name, place),
+            )
+
+
+def _confirmation(name: str, place: Store) -> Confirmation | None:
+    """What was confirmed of a study; None where nothing was."""
+    try:
+        return confirmation(name, store=place)
+    except StudyNotFoundError:
+        return None
 
 
 def side_by_side(frame: pd.DataFrame) -> Chapter:
@@ -108,7 +122,7 @@ def study_chapter(
     stored: StoredStudy,
     *,
     slug: str = "study-1",
-    confirmation: Confirmation | None = None,
+    confirmed: Confirmation | None = None,
 ) -> Chapter:
     """All that there is to tell of one study.
 
@@ -117,14 +131,14 @@ def study_chapter(
         curve_frame: its curves.
         stored: what the store has of it.
         slug: of its place in the page.
-        confirmation: None where none was made.
+        confirmed: None where nothing was confirmed.
     """
     groups, ranking = marks(frame["family"].dropna()), rank(frame)
     sections = (
-        _answer(frame, ranking, confirmation),
+        _answer(frame, ranking, confirmed),
         Section("asked", "What was asked", facts=asked(stored.manifest)),
         _ranking(ranking),
-        *_confirmed(confirmation),
+        *_confirmed(confirmed),
         _points(frame, groups),
         _models(frame),
         _spending(frame, groups),
@@ -150,8 +164,8 @@ def _hours(frame: pd.DataFrame) -> Hours:
     return "measured" if has["measured"] and not has["modelled"] else "modelled"
 
 
-def _answer(frame: pd.DataFrame, ranking: Ranking, confirmation: Confirmation | None) -> Section:
-    return Section("answer", "In short", facts=summary(frame, ranking, confirmation).facts())
+def _answer(frame: pd.DataFrame, ranking: Ranking, confirmed: Confirmation | None) -> Section:
+    return Section("answer", "In short", facts=summary(frame, ranking, confirmed).facts())
 
 
 def _ranking(ranking: Ranking) -> Section:
@@ -167,32 +181,32 @@ def _ranking(ranking: Ranking) -> Section:
     return Section("ranking", "What won", _joined(notes), tables=tuple(t for t in tables if t.rows))
 
 
-def _confirmed(confirmation: Confirmation | None) -> Iterator[Section]:
-    if confirmation is None:
+def _confirmed(confirmed: Confirmation | None) -> Iterator[Section]:
+    if confirmed is None:
         return
     yield Section(
         "confirmed",
         "On the test part",
-        confirmation.sentences,
-        figure=confirmed_models(confirmation.models),
+        confirmed.sentences,
+        figure=confirmed_models(confirmed.models),
         tables=(
-            table(confirmation.models, MODELS, "The confirmed models"),
-            table(confirmation.pairs, PAIRS, "Each two of them", folded=True),
+            table(confirmed.models, MODELS, "The confirmed models"),
+            table(confirmed.pairs, PAIRS, "Each two of them", folded=True),
             table(
-                confirmation.scorings,
+                confirmed.scorings,
                 SCORINGS,
-                f"Every scoring of the test part: {len(confirmation.scorings)}",
+                f"Every scoring of the test part: {len(confirmed.scorings)}",
                 folded=True,
             ),
         ),
     )
-    if confirmation.fractions is not None:
-        groups = marks(model_label(confirmation.fractions))
+    if confirmed.fractions is not None:
+        groups = marks(model_label(confirmed.fractions))
         yield Section(
             "training-notes",
             "How much data it takes",
-            figure=f1_by_training_notes(confirmation.fractions, groups),
-            tables=(table(confirmation.fractions, FRACTIONS, "F1 by training notes", folded=True),),
+            figure=f1_by_training_notes(confirmed.fractions, groups),
+            tables=(table(confirmed.fractions, FRACTIONS, "F1 by training notes", folded=True),),
         )
 
 

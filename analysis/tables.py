@@ -19,6 +19,7 @@ from rich.text import Text
 from ..spaces.configs import Mode, backbone_label
 from ..spaces.record import State
 from .compare import Comparison
+from .confirmation import Confirmation
 from .formulas import HOURS_COLUMN, RATIO_COLUMN, TOTAL_COLUMN, Hours
 from .ranking import ORDERS, Ranking
 
@@ -121,6 +122,81 @@ def controls_table(ranking: Ranking, width: int = WIDTH) -> Group:
     """The baselines beside the ranking."""
     title = "Controls: baselines use no GPU, so they have CPU seconds and no rank"
     return Group(Text(title), table_of(ranking.controls, CONTROLS_SHOWN, width))
+
+
+def interval_of(row: pd.Series, column: str, shape: Callable[[float], str]) -> str | None:
+    """A column with its interval, as one cell; None where it has no value."""
+    if pd.isna(row[column]):
+        return None
+    low, high = shape(row[f"{column}_low"]), shape(row[f"{column}_high"])
+    return f"{shape(row[column])} [{low}, {high}]"
+
+
+def confirmation_tables(
+    found: Confirmation, study: str, width: int = WIDTH
+) -> Iterator[Group | Text]:
+    """The models on test, the train fractions where there are some, and the sentences."""
+    several = found.models["backbone"].dropna().nunique() > 1
+    yield Group(
+        Text(f"{study}, confirmed on test: mean over the seeds, with 95 % intervals"),
+        table_of(_with_intervals(found.models), _confirmed_shown(several), width),
+    )
+    if found.fractions is not None:
+        yield Group(
+            Text("F1 on test by the number of training notes"),
+            table_of(_with_intervals(found.fractions), _FRACTIONS_SHOWN, width),
+        )
+    for sentence in found.sentences:
+        yield Text(sentence)
+
+
+def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    shapes = {"test_f1": decimals, "difference": "{:+.3f}".format}
+    made = {
+        f"{column}_shown": pd.Series(
+            [interval_of(row, column, shape) for _, row in frame.iterrows()],
+            index=frame.index,
+            dtype="string",
+        )
+        for column, shape in shapes.items()
+        if column in frame
+    }
+    return frame.assign(**made)
+
+
+def decimals(value: float) -> str:
+    """Three decimals: an interval is wider than the fourth.
+
+    >>> decimals(0.81236)
+    '0.812'
+    """
+    return f"{value:.3f}"
+
+
+_FRACTIONS_SHOWN = (
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("train_fraction", "train\nfraction", "{:g}".format),
+    Shown("training_notes", "notes", "{:,}".format),
+    Shown("training_patients", "patients", "{:,}".format),
+    Shown("seeds", "seeds"),
+    Shown("test_f1_shown", "test F1"),
+)
+
+
+def _confirmed_shown(several_backbones: bool) -> tuple[Shown, ...]:
+    return (
+        Shown("trial", "trial"),
+        Shown("model", "model", left=True),
+        *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
+        Shown("seeds", "seeds"),
+        Shown("test_f1_shown", "test F1"),
+        Shown("validation_f1", "validation\nF1", decimals),
+        Shown("gap", "gap", "{:+.3f}".format),
+        Shown("difference_shown", "less the best baseline's"),
+        Shown("p_value_corrected", "p, by\nHolm", decimals),
+        Shown("verdict", "verdict", left=True),
+    )
 
 
 def comparison_table(comparison: Comparison, studies: str, width: int = WIDTH) -> Group:

@@ -30,7 +30,6 @@ def manifest_of(
     precision: str,
 ) -> dict[str, Any]:
     """What was asked, as JSON values, without a word of a note."""
-    parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
     return {
         "study": request.study,
         "settings": {
@@ -45,13 +44,25 @@ def manifest_of(
         "precision": precision,
         "card": card.to_dict() if card else None,
         "backbones": identities,
-        "corpus": {
-            "digest": corpus.digest,
-            "notes": len(corpus),
-            "classes": list(corpus.label_names),
-            "parts": parts,
-        },
+        "corpus": counts_of(corpus),
         "budget": asdict(budget),
+        **made_by(),
+    }
+
+
+def counts_of(corpus: Corpus) -> dict[str, Any]:
+    """The corpus as a manifest has it: its hash, its counts and its classes."""
+    return {
+        "digest": corpus.digest,
+        "notes": len(corpus),
+        "classes": list(corpus.label_names),
+        "parts": {part.name.lower(): len(corpus.indices(part)) for part in Part},
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes a study, and when."""
+    return {
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},

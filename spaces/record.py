@@ -3,7 +3,7 @@
 The README, the dataframe and the report describe a column with the words that stand here, once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -93,6 +93,33 @@ class Footprint:
     def card_hours_marginal(self, epochs: int) -> float:
         """The same without the encoding that all heads of a backbone share."""
         return epochs * self.epoch_seconds / 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate:
+    """What a confirming trial repeats: a searched trial with another seed, on what of the notes."""
+
+    trial: int  # number of the searched one
+    number: int  # of the replicate, from 1: its seed follows from it
+    train_fraction: float = 1.0  # of the notes to train on, by whole patients, in (0, 1]
+    with_validation: bool = False  # those are the training and the validation part's
+    epochs: int | None = None  # trained, fixed beforehand; None: the best is chosen on validation
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """One look at the test part; metrics are macro means over classes."""
+
+    scored_at: str  # UTC, ISO 8601
+    f1: float  # in [0, 1]
+    accuracy: float  # in [0, 1]
+    precision: float  # in [0, 1]
+    recall: float  # in [0, 1]
+    predicted: Sequence[int]  # class of each test note, in the order of their rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,7 +430,9 @@ FAMILY_KEY = "family"
 SEED_KEY = "seed"
 FOOTPRINT_KEY = "footprint"  # asdict(Footprint), or null for a baseline or without a card
 EPOCH_KEY = "epoch:"  # and the epoch's number: EpochReport.to_dict
-OUTCOME_KEY = "outcome"  # asdict(Outcome), set when the trial has ended
+OUTCOME_KEY = "outcome"  # Outcome.to_dict, set when the trial has ended
+REPLICATE_KEY = "replicate"  # Replicate.to_dict; of the trials of a confirmation alone
+CONFIRMS_KEY = "confirms"  # in the manifest of a confirmation: of what, and the test part's classes
 EXCESS_CONSTRAINT = "card_excess_mib"  # Optuna's constraint: positive is infeasible
 
 
@@ -419,7 +448,17 @@ class Outcome:
     trainable_parameters: int | None = None  # of the model that ran
     total_parameters: int | None = None  # with the frozen backbone's
     excess_bytes: int | None = None  # over the limit, where training was measured to need more
+    test: Scoring | None = None  # of a confirming trial; a search never looks at the test part
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values; without a scoring where there is none."""
+        values = asdict(self)
+        return values if self.test else {k: v for k, v in values.items() if k != "test"}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Outcome":
+        """The outcome that `to_dict` wrote."""
+        test = stored.get("test")
+        return cls(
+            **{**stored, "state": State(stored["state"]), "test": Scoring(**test) if test else None}
+        )

@@ -6,6 +6,7 @@ confidential or large, encoded notes, checkpoints and weights, lies in a local f
 
 from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
+    CONFIRMATION,
     Held,
     Store,
     StoredStudy,
@@ -14,10 +15,13 @@ from .store import (
     StudyError,
     StudyNotFoundError,
     StudyUnreadableError,
+    confirmation_of,
+    confirmed_by,
     reading,
 )
 
 __all__ = [
+    "CONFIRMATION",
     "DEFAULT_STORE",
     "Held",
     "Place",
@@ -28,6 +32,8 @@ __all__ = [
     "StudyError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "confirmation_of",
+    "confirmed_by",
     "reading",
     "secrets_hidden",
     "store_at",

@@ -28,6 +28,7 @@ from .store import (
     StudyError,
     StudyUnreadableError,
     check_name,
+    in_order,
     reading,
 )
 
@@ -106,7 +107,7 @@ class PostgresqlStore(Store):
     def names(self) -> list[str]:
         """Those of headhunt: the tables may hold other programs' too."""
         with self._reader() as storage:
-            return sorted(s.study_name for s in _ours(storage))
+            return in_order(s.study_name for s in _ours(storage))
 
     def exists(self, name: str) -> bool:
         """Whether there is one in the tables, whoever made it."""

@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": ("rank", "Rank a study's complete trials."),
     "compare": ("compare", "Compare a study's models: the best trial of each, and its costs."),
     "report": ("report", "Write what studies have found as one HTML page."),
+    "confirm": ("confirm", "Train a study's best trials again, and score them once on test."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),

@@ -161,7 +161,7 @@ def test_a_confirmation_is_shown_with_every_scoring_counted(tmp_path):
     record(tmp_path, searched(), manifest={"corpus": CORPUS})
     frame, stored = trials("lab", store=tmp_path), store_at(tmp_path).read("lab")
     chapter = study_chapter(
-        frame, curves("lab", store=tmp_path), stored, confirmation=confirmed(HOSTILE)
+        frame, curves("lab", store=tmp_path), stored, confirmed=confirmed(HOSTILE)
     )
     html = render(Report("lab", (chapter,), datetime.now(UTC)))
     page = Page(html)

@@ -107,7 +107,7 @@ def files(tmp_path_factory):
         write_report(report(studies, store=store), written[name])
     frame, stored = trials("full", store=store), store_at(store).read("full")
     chapter = study_chapter(
-        frame, curves("full", store=store), stored, confirmation=confirmed(HOSTILE)
+        frame, curves("full", store=store), stored, confirmed=confirmed(HOSTILE)
     )
     written["confirmed"] = folder / "confirmed.html"
     made_at = report(["full"], store=store).made_at

@@ -152,7 +152,7 @@ def test_what_a_study_of_another_store_needs_in_the_same_work_folder_stays(store
         given={"space": "scratch", "max_tokens": 32},
     )
     twin = prepare(request).study
-    forget.tell_needs(twin)
+    forget.tell_needs(twin, request.notes)
     twin.close()
 
     first = invoke("forget", "lab", "--yes")
