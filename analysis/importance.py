@@ -24,7 +24,7 @@ from .frame import trials
 from .wording import counted
 
 LEAST_TRIALS = 20  # complete ones; below, halves of them would have a handful each
-MOST_TRIALS = 300  # that are looked at: an evaluation takes 0.1 s with them
+MOST_TRIALS = 200  # that are looked at, for time: forty-one evaluations with them take a second
 HALVES = 20
 DEALS = 20  # a parameter above all of them is so by chance in one study of twenty-one at most
 BEST_SHARE = 0.1  # of the trials count as the best, as in Optuna
