@@ -6,6 +6,7 @@ confidential or large, encoded notes, checkpoints and weights, lies in a local f
 
 from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
+    SNAPSHOT,
     Held,
     Store,
     StoredStudy,
@@ -19,6 +20,7 @@ from .store import (
 
 __all__ = [
     "DEFAULT_STORE",
+    "SNAPSHOT",
     "Held",
     "Place",
     "Store",
