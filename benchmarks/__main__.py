@@ -4,7 +4,17 @@ import platform
 
 import torch
 
-from . import busy, encoding, head_epoch, overhead, report, scratch_epoch, simulation, storage
+from . import (
+    busy,
+    encoding,
+    frame,
+    head_epoch,
+    overhead,
+    report,
+    scratch_epoch,
+    simulation,
+    storage,
+)
 
 
 def main() -> None:
@@ -13,8 +23,8 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ", end=""
     )
     print(f"torch {torch.__version__}, {platform.python_version()}")
-    parts = (encoding, head_epoch, scratch_epoch, storage, overhead, simulation, report, busy)
-    for benchmark in parts:
+    parts = (encoding, head_epoch, scratch_epoch, storage, frame, report, overhead, simulation)
+    for benchmark in (*parts, busy):
         print(benchmark.measure(), flush=True)
 
 

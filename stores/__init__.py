@@ -7,6 +7,7 @@ confidential or large, encoded notes, checkpoints and weights, lies in a local f
 from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
     CONFIRMATION,
+    SNAPSHOT,
     Held,
     Store,
     StoredStudy,
@@ -23,6 +24,7 @@ from .store import (
 __all__ = [
     "CONFIRMATION",
     "DEFAULT_STORE",
+    "SNAPSHOT",
     "Held",
     "Place",
     "Store",

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.record import MANIFEST_KEY, UNREADABLE
 
+SNAPSHOT = "snapshot-{}.parquet"  # a study's frames, kept by whoever reads them
 LONGEST_NAME = 100  # bytes; file systems take 255
 CONFIRMATION = "/confirm"  # ends the name of the study that confirms the one before it
 T = TypeVar("T")
@@ -199,6 +200,28 @@ class Store(ABC):
             StudyUnreadableError: what is there is broken, or of another version.
             StoreLostError: the store does not answer.
         """
+
+    @abstractmethod
+    def state_of(self, name: str) -> str:
+        """What changes whenever anything that is stored of the study does; "" without a study.
+
+        Raises:
+            StoreLostError: the store does not answer.
+        """
+
+    @abstractmethod
+    def snapshot_folder(self, name: str) -> Path | None:
+        """Local folder of the study's snapshots; None where this machine keeps nothing of it."""
+
+    def drop_snapshots(self, name: str) -> None:
+        """Remove the study's snapshots from this machine.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        folder = self.snapshot_folder(name)
+        for file in folder.glob(SNAPSHOT.format("*")) if folder else ():
+            file.unlink(missing_ok=True)
 
     def refuse_taken(self, name: str) -> None:
         """Refuse a name for a new study.

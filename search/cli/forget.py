@@ -57,6 +57,7 @@ def forget(
             typer.echo("nothing was removed", err=True)
             raise typer.Exit(SHORT)
         left = remove(opened, found, confirmation)
+        place.drop_snapshots(study)
     except (StudyNotFoundError, StudyUnreadableError) as problem:
         refuse(f"{problem}; until then it is not known what that study needs")
     except OSError as problem:  # a store that no longer answers is one, too

@@ -8,13 +8,14 @@ import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from headhunt.analysis import snapshot
 from headhunt.search import forget
 from headhunt.search.cli import app
 from headhunt.search.launch import prepare
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME, Outcome, State
-from headhunt.stores import store_at
+from headhunt.stores import SNAPSHOT, store_at
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.notes.cache import CACHE_FOLDER, DONE, MADE_OF, cache_dir, make_once
 from headhunt.trainables.runner import run_trial
@@ -97,6 +98,18 @@ def test_a_forgotten_study_has_no_confidential_file_and_ranks_as_before(store):
     assert {p.name for p in (store / "lab").iterdir()} == {JOURNAL_NAME, "lock", "lock.holder"}
     after = [invoke(*words).stdout for words in (["rank", "lab", "--by", "f1"], ["trials", "lab"])]
     assert after == before
+
+
+def test_a_snapshot_of_the_frames_goes_with_them(store, monkeypatch):
+    monkeypatch.setattr(snapshot, "LEAST_TRIALS", 1)
+    ended(store)
+    kept = store / "lab" / SNAPSHOT.format("trials")
+    invoke("trials", "lab")
+    assert kept.exists()
+
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+
+    assert not kept.exists()
 
 
 def test_what_was_removed_is_said_in_files_and_bytes(store):
