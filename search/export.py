@@ -183,7 +183,7 @@ def _said(study: Study, trial: Trial, *, chosen: bool) -> str:
 
 def _corpus(study: Study, settings: Settings, config: Config, given: Path | None) -> Corpus:
     """The study's notes, once they and the trial's backbone are found to be what they were."""
-    notes = given or notes_of(study)
+    notes = given or notes_of(study.work, study.manifest["corpus"]["digest"])
     if notes is None:
         raise ExportError(
             f"where the notes of the study {study.name!r} are is not known on this machine: name "

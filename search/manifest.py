@@ -46,6 +46,13 @@ def manifest_of(
         "backbones": identities,
         "corpus": corpus_facts(corpus),
         "budget": asdict(budget),
+        **made_by(),
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes a study, and when."""
+    return {
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},

@@ -5,6 +5,7 @@ It goes to standard error; standard output is for results. It computes nothing b
 
 import time
 from collections import Counter
+from math import isfinite
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -136,7 +137,7 @@ class ProgressView:
             running.add_column(column, justify="left" if column == "model" else "right")
         for trial in trials:
             if trial.state is State.RUNNING:
-                best = f"{trial.best.f1:.3f}" if trial.best else ""
+                best = f"{trial.best.f1:.3f}" if trial.best and isfinite(trial.best.f1) else ""
                 running.add_row(
                     str(trial.number), trial.config.model, str(len(trial.reports)), best
                 )
@@ -173,7 +174,7 @@ def summary(plan: Plan, left: str) -> str:
     trials = plan.study.trials
     counts = Counter(trial.state for trial in trials)
     parts = [f"{counts[state]} {state}" for state in State if counts[state]]
-    complete = [t for t in trials if t.state is State.COMPLETE and t.best]
+    complete = [t for t in trials if t.state is State.COMPLETE and t.best and not t.replicate]
     best = max(complete, key=lambda t: t.best.f1 if t.best else 0.0, default=None)
     if best is not None and best.best is not None:
         parts.append(f"best F1 {best.best.f1:.3f} ({best.config.model}, trial {best.number})")
@@ -184,12 +185,17 @@ def summary(plan: Plan, left: str) -> str:
 def describe(trial: Trial) -> str:
     """One line about a trial that has ended."""
     name = f"trial {trial.number} {trial.config.model}"
+    if (again := trial.replicate) is not None:
+        share = "" if again.train_fraction == 1 else f", {again.train_fraction:g} of the notes"
+        name += f" (trial {again.trial} again, seed {again.number}{share})"
     match trial.state:
         case State.COMPLETE | State.PRUNED if trial.best:
             hours = f", {trial.card_hours:.3g} card hours" if trial.footprint else ""
             epochs = len(trial.reports)
             many = "epoch" if epochs == 1 else "epochs"
-            return f"{name} {trial.state}: F1 {trial.best.f1:.3f} in {epochs} {many}{hours}"
+            test = trial.outcome.test if trial.outcome else None
+            score = f"test F1 {test.f1:.3f}" if test else f"F1 {trial.best.f1:.3f}"
+            return f"{name} {trial.state}: {score} in {epochs} {many}{hours}"
         case _:
             return f"{name} {trial.state}: {trial.outcome.reason if trial.outcome else ''}"
 

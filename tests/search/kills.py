@@ -238,7 +238,7 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
         How often it was killed; it may end before a late moment comes.
     """
     assert lab.run("whole") == 0
-    whole = lab.read("whole")
+    whole = lab.read("whole") or []
     before: list[Trial] = []
     killed = 0
     for moment, count in moments:
@@ -260,7 +260,7 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
 
     assert lab.run("lab") == 0
 
-    trials = lab.read("lab")
+    trials = lab.read("lab") or []
     assert [learned(t) for t in trials] == [learned(t) for t in whole]
     assert len(trials) == len({t.config_hash for t in trials}) == TRIALS
     assert {t.state for t in trials} == {State.COMPLETE}

@@ -19,9 +19,12 @@ class Scores:
 def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     """Score class probabilities [notes, classes] against class codes [notes].
 
+    Without a note every figure is not a number.
     A class that no note of this part has is left out of the means; one that is never predicted
     has precision 0.
     """
+    if not len(labels):
+        return Scores(*[float("nan")] * 5)
     tally = Tally(probabilities.shape[1])
     tally.add(probabilities, labels)
     return tally.scores()
