@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Write a label and each label's probability for every note of NOTES, and no text.
 
-    NOTES is read twice, some thousand notes at a time: once to say all that is wrong with it. The
+    NOTES is read twice, some hundred notes at a time: once to say all that is wrong with it. The
     output has its name once it is whole. Nothing in the model's folder is executed.
     """
     from ...trainables.artifact.description import ArtifactError

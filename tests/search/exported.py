@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from headhunt.spaces.heads import (
     LinearHead,
     TinyAttentionHead,
 )
-from headhunt.stores import Place
+from headhunt.stores import Store
 from headhunt.trainables.assignment import Assignment
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.runner import run_trial
@@ -66,10 +67,11 @@ def configs(backbone: str) -> dict[str, Config]:
 
 
 def trained_study(
-    store: Place, notes: Path, wanted: dict[str, Config], *, backbone: Path, work: Path, **given
+    store: Store, notes: Path, wanted: dict[str, Config], *, backbone: str = "", **given: Any
 ) -> Study:
     """A study of these configs, complete and closed."""
-    asked = {"space": "all", "backbones": (str(backbone),), "max_tokens": 40, "max_epochs": 2}
+    space = {"space": "all", "backbones": (backbone,)} if backbone else {"space": "scratch"}
+    asked = {**space, "max_tokens": 40, "max_epochs": 2}
     prepared = prepare(
         Request(notes=notes, study="lab", store=store, given={**asked, "patience": 0, **given})
     )
@@ -79,7 +81,7 @@ def trained_study(
             config,
             prepared.corpus,
             prepared.settings,
-            cache=cache_dir(work),
+            cache=cache_dir(store.work),
             states=study.states,
             precision=prepared.precision,
             hooks=Hooks(),

@@ -19,9 +19,10 @@ from headhunt.search.cli import app
 from headhunt.search.study import Study
 from headhunt.spaces.configs import BaselineConfig
 from headhunt.stores import store_at
-from headhunt.trainables.artifact.calibration import softmax
-from headhunt.trainables.artifact.description import BACKBONE, ArtifactError
+from headhunt.trainables.artifact.calibration import Calibration, softmax
+from headhunt.trainables.artifact.description import BACKBONE, ArtifactError, read_description
 from headhunt.trainables.artifact.load import load_artifact
+from headhunt.trainables.artifact.model_card import Confirmed, model_card
 from headhunt.trainables.artifact.networks import OnEncoder, TextNetwork
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.notes.corpus import Part, read_corpus
@@ -63,7 +64,7 @@ def lab(tmp_path_factory):
     backbone = make_backbone(folder / "encoders" / "tiny")
     store = folder / "store"
     study = trained_study(
-        store, folder / "notes.csv", configs(str(backbone)), backbone=backbone, work=store
+        store_at(store), folder / "notes.csv", configs(str(backbone)), backbone=str(backbone)
     )
     for number, kind in enumerate(KINDS):
         exported = export(folder, "--trial", number, "-o", folder / "exports" / kind)
@@ -268,6 +269,70 @@ def test_a_model_with_other_scores_than_the_studys_is_refused(lab, corpus, tmp_p
         )
 
 
+def test_a_backbone_of_the_hub_is_named_by_id_and_commit_and_found_again(
+    tmp_path, monkeypatch, store
+):
+    commit, hub = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub"
+    repository = hub / "models--lab--tiny"
+    make_backbone(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    write_synthetic_notes(tmp_path / "notes.csv", 60)
+    wanted = {"linear": configs("lab/tiny")["linear"], "tfidf_lr": BaselineConfig()}
+    trained_study(store, tmp_path / "notes.csv", wanted, backbone="lab/tiny")
+    words = ("export", "lab", "--store", store, "--work", store.work)
+
+    for number in range(2):
+        exported = invoke(
+            *words,
+            "--notes",
+            tmp_path / "notes.csv",
+            "--trial",
+            number,
+            "-o",
+            tmp_path / f"{number}",
+        )
+        assert exported.exit_code == 0, exported.output
+    unknown = invoke(*words, "-o", tmp_path / "unknown")
+
+    reference = load_artifact(tmp_path / "0").description.backbone
+    assert reference is not None
+    assert (reference.hub_id, reference.revision, reference.name) == ("lab/tiny", commit, "tiny")
+    card = (tmp_path / "0" / "README.md").read_text(encoding="utf-8")
+    assert f"AutoModel.from_pretrained('lab/tiny', revision='{commit}')" in card
+    assert "base_model: lab/tiny" in card
+    assert unknown.exit_code == 2
+    assert "is not known on this machine: name the file by --notes" in unknown.stderr
+
+
+def test_a_forgotten_study_is_not_exported(tmp_path):
+    store = store_at(tmp_path / "store")
+    write_synthetic_notes(tmp_path / "notes.csv", 60)
+    trained_study(store, tmp_path / "notes.csv", {"tfidf_lr": BaselineConfig()})
+    assert invoke("forget", "lab", "--yes", "--store", store).exit_code == 0
+
+    refused = export(tmp_path, "-o", tmp_path / "model")
+
+    assert refused.exit_code == 2
+    assert "the confidential files of the study 'lab' were removed at" in refused.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_confirmed_metrics_stand_in_the_card_with_their_intervals(exports):
+    description = read_description(exports / "moe")
+    told = json.loads((exports / "moe" / "calibration.json").read_text())
+    confirmed = Confirmed(name="F1", value=0.81, low=0.77, high=0.85, level=0.95, seeds=3, notes=90)
+
+    card = model_card(description, Calibration(**told), [confirmed])
+
+    assert "(90 notes, 3 trainings)" in card
+    assert "95 % interval" in card
+    assert "| F1 | 0.8100 | 0.7700 to 0.8500 |" in card
+    assert "not confirmed" not in card
+
+
 # --- what is refused, and what is left ---------------------------------------------------------
 
 
@@ -460,7 +525,7 @@ def rows_of(file):
         return list(csv.DictReader(read))
 
 
-@pytest.mark.parametrize("chunk", [7, 4096])
+@pytest.mark.parametrize("chunk", [7, 512])
 def test_each_note_has_a_row_with_its_number_label_and_calibrated_probabilities(
     lab, corpus, tmp_path, monkeypatch, chunk
 ):

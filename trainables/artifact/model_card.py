@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from ...spaces.configs import BaselineConfig, HeadConfig, Mode, ScratchConfig
+from ...spaces.configs import BaselineConfig, Config, HeadConfig, Mode, ScratchConfig
 from .calibration import Calibration
 from .description import Description, is_whole_encoder
 from .plain_code import plain_code
@@ -43,8 +43,9 @@ base_model: {{ hub_id }}
 # {{ title }}
 
 A classifier of clinical notes into {{ labels | length }} classes:
-{{ labels | map("plain") | join(", ") }}. It is trial {{ origin.trial }} of the study
-{{ origin.study | plain }}, exported by headhunt {{ origin.versions.headhunt }}.
+{{ labels | map("plain") | join(", ") }}.
+It is trial {{ origin.trial }} of the study {{ origin.study | plain }}, exported by headhunt
+{{ origin.versions.headhunt }}.
 
 **It is confidential.** {{ confidential }}
 
@@ -161,14 +162,19 @@ def model_card(
         hub_id=backbone.hub_id if backbone else "",
         asks_backbone=_asks_backbone(description),
         confidential=CONFIDENTIAL,
-        needs="scikit-learn and safetensors"
-        if isinstance(config, BaselineConfig)
-        else "torch, tokenizers and safetensors"
-        + (", and transformers" if isinstance(config, HeadConfig) else ""),
+        needs=_needs(config),
         reads=_reads(description),
         precision_remark=_precision_remark(description),
         vocabulary_remark=vocabulary_remark(description),
     )
+
+
+def _needs(config: Config) -> str:
+    """The packages that the lines import."""
+    if isinstance(config, BaselineConfig):
+        return "scikit-learn and safetensors"
+    also = "transformers, " if isinstance(config, HeadConfig) else ""
+    return f"torch, {also}tokenizers and safetensors"
 
 
 CONFIDENTIAL = (
@@ -182,16 +188,16 @@ def vocabulary_remark(description: Description) -> str:
     least = description.origin["min_document_frequency"]
     if isinstance(description.config, HeadConfig):
         return "Its vocabulary is the backbone's, and not of these notes."
-    seen = f"words of fewer than {least} patients were kept out" if least > 1 else "no word was"
-    return (
-        f"Its vocabulary was learned from the notes and can hold names: {seen} "
-        f"({'--min-document-frequency ' + str(least)}). "
-        + (
-            ""
-            if least > 1
-            else "A study with a higher --min-document-frequency keeps rare ones out."
+    said = "Its vocabulary was learned from the notes and can hold names"
+    if least > 1:
+        return (
+            f"{said}: words of fewer than {least} patients were kept out "
+            f"(`--min-document-frequency {least}`)."
         )
-    ).strip()
+    return (
+        f"{said}: no word was kept out. A search with `--min-document-frequency 5` learns only "
+        "words that five patients share."
+    )
 
 
 def _asks_backbone(description: Description) -> bool:

@@ -66,12 +66,11 @@ for name, a in w.items():
 {%- endif %}
 
 def dense(x, name):
-    return F.linear(x, w["{{ prefix }}" + name + ".weight"], w.get("{{ prefix }}" + name + ".bias"))
+    return F.linear(x, w[{{ at }} + ".weight"], w.get({{ at }} + ".bias"))
 {%- if norms %}
 
 def norm(x, name):
-    weight, bias = w["{{ prefix }}" + name + ".weight"], w["{{ prefix }}" + name + ".bias"]
-    return F.layer_norm(x, x.shape[-1:], weight, bias)
+    return F.layer_norm(x, x.shape[-1:], w[{{ at }} + ".weight"], w[{{ at }} + ".bias"])
 {%- endif %}
 
 @torch.inference_mode()
@@ -96,8 +95,8 @@ probabilities = {{ softmax }}(logits(["A note."]) / temperature, 1)
 HEADS = {
     "linear": "",
     "adapter": """\
-    x = {{ 'norm(h, "structure.norm")' if layer_norm else "h" }}
-    h = h + dense(F.{{ activation }}(dense(x, "structure.down")), "structure.up")""",
+    x = dense({{ 'norm(h, "structure.norm")' if layer_norm else "h" }}, "structure.down")
+    h = h + dense(F.{{ activation }}(x), "structure.up")""",
     "lightweight residual": """\
     x = dense(norm(h, "structure.norm"), "structure.down")
     h = h + dense(F.relu(x), "structure.up")""",
@@ -171,7 +170,8 @@ def _model(description: Description) -> str:
     else:
         body, norms, said = _head(config)
         about = _encoder(config, description.backbone)
-    values = {**about, **said, "norms": norms}
+    at = f'"{about["prefix"]}" + name' if about["prefix"] else "name"
+    values = {**about, **said, "norms": norms, "at": at}
     steps = [_written(template, values) for template in (body, POOLINGS[config.pooling])]
     return _written(NETWORK, {**values, "steps": "\n".join(step for step in steps if step)})
 

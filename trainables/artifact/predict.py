@@ -1,4 +1,4 @@
-"""Predict a file of notes with an exported model, some thousand notes in memory at a time.
+"""Predict a file of notes with an exported model, some hundred notes in memory at a time.
 
 A row a note: its number or an id, the label, and each label's probability. Never the text. The
 file is written aside, for its owner alone, and has its name once it is whole.
@@ -21,7 +21,7 @@ from ..training.metrics import Scores, Tally
 from .calibration import ReliabilityTally, softmax
 from .load import LoadedModel
 
-CHUNK = 4096  # notes in memory: enough of like length for full batches
+CHUNK = 512  # notes in memory: enough of like length for full batches
 ROW, LABEL, PROBABILITY = "row", "label", "probability_"  # columns; the last before each label
 DIGITS = 6  # of a probability
 

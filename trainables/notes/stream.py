@@ -28,7 +28,7 @@ class NoteColumns:
 
 
 def check_notes(
-    path: Path, columns: NoteColumns, *, labels: Set[str] = frozenset(), rows: int = 4096
+    path: Path, columns: NoteColumns, *, labels: Set[str] = frozenset(), rows: int = 512
 ) -> int:
     """Look at every row, `rows` at a time; how many there are.
 
