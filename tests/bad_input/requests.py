@@ -254,6 +254,18 @@ _STUDIES: dict[str, tuple[Callable[[Path], object] | None, str, str]] = {
     "an epoch that is a number": (told("epoch:1", 1), "trials kept", _UNREADABLE),
     "an end that is a list": (told("outcome", [1]), "simulate kept", "it is broken"),
     "a trial without a config": (told("config", None), "simulate kept", "it is broken"),
+    "a confirmation of half a manifest": (
+        told("manifest", {"study": "kept", "settings": {}}),
+        "confirm kept",
+        _UNREADABLE,
+    ),
+    "a confirmation of a config that is text": (told("config", "x"), "confirm kept", _UNREADABLE),
+    "a confirmation of an end that is a list": (told("outcome", [1]), "confirm kept", _UNREADABLE),
+    "a confirmation of nothing that is ranked": (
+        None,
+        "confirm kept --notes notes.csv --top 3",
+        "--top 3 is more than the",
+    ),
     "a resume of a broken study": (
         journal(lambda lines: [lines[0], b"<html>\n", *lines[1:]]),
         "search notes.csv --study kept --resume",
