@@ -192,15 +192,15 @@ class Judge:
         value = one.mean - other.mean
         apart = one.draws.mean(axis=0) - other.draws.mean(axis=0)
         variance, freedom = self._spread(apart, [one, other])
-        if variance == 0:
-            reach, p_value = (0.0, 1.0) if value == 0 else (1.0, 0.0)
-        else:
-            reach = float(student.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance))
-            p_value = float(2 * student.sf(abs(value) / np.sqrt(variance), freedom))
+        error = float(np.sqrt(variance))
+        p_value = float(2 * student.sf(abs(value) / error, freedom)) if error else float(value == 0)
+        least = self._least_p_value(first, second)
+        if value and p_value < least:  # the interval says what the p value says
+            p_value, sure = least, float(student.isf(least / 2, freedom))
+            error = abs(value) / sure if sure > 0 else 1.0
+        reach = float(student.ppf(1 - LEVEL / 2, freedom)) * error
         low, high = max(-1.0, value - reach), min(1.0, value + reach)
-        return Difference(
-            Estimate(value, low, high), max(p_value, self._least_p_value(first, second))
-        )
+        return Difference(Estimate(value, low, high), p_value)
 
     def _spread(self, draws: Array, models: Sequence[Drawn]) -> tuple[float, float]:
         """Variance from patients and seeds together, and its degrees of freedom."""
@@ -209,7 +209,7 @@ class Judge:
         seeds = [model.from_seeds for model in models]
         variance = patients + sum(beyond for beyond, _ in seeds)
         if variance == 0:
-            return 0.0, 1.0
+            return 0.0, self._test.certainty
         doubt = patients**2 / self._test.certainty + sum(
             whole**2 / (len(model.seeds) - 1)
             for model, (_, whole) in zip(models, seeds, strict=True)

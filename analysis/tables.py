@@ -137,10 +137,16 @@ def confirmation_tables(
 ) -> Iterator[Group | Text]:
     """The models on test, the train fractions where there are some, and the sentences."""
     several = found.models["backbone"].dropna().nunique() > 1
+    models = _with_intervals(found.models)
     yield Group(
-        Text(f"{study}, confirmed on test: mean over the seeds, with 95 % intervals"),
-        table_of(_with_intervals(found.models), _confirmed_shown(several), width),
+        Text(f"{study}, confirmed on test: means over the seeds, with 95 % intervals"),
+        table_of(models, _confirmed_shown(several), width),
     )
+    if models["difference"].notna().any():
+        yield Group(
+            Text("F1 on test less the best baseline's, paired by patients"),
+            table_of(models[models["difference"].notna()], _COMPARED_SHOWN, width),
+        )
     if found.fractions is not None:
         yield Group(
             Text("F1 on test by the number of training notes"),
@@ -151,17 +157,13 @@ def confirmation_tables(
 
 
 def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
-    shapes = {"test_f1": decimals, "difference": "{:+.3f}".format}
-    made = {
-        f"{column}_shown": pd.Series(
-            [interval_of(row, column, shape) for _, row in frame.iterrows()],
-            index=frame.index,
-            dtype="string",
-        )
-        for column, shape in shapes.items()
-        if column in frame
-    }
-    return frame.assign(**made)
+    shapes = {"test_f1": decimals, "test_accuracy": decimals, "difference": "{:+.3f}".format}
+    frame = frame.copy()
+    for column, shape in shapes.items():
+        if column in frame:
+            cells = [interval_of(row, column, shape) for _, row in frame.iterrows()]
+            frame[f"{column}_shown"] = pd.Series(cells, index=frame.index, dtype="string")
+    return frame
 
 
 def decimals(value: float) -> str:
@@ -190,13 +192,21 @@ def _confirmed_shown(several_backbones: bool) -> tuple[Shown, ...]:
         Shown("model", "model", left=True),
         *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
         Shown("seeds", "seeds"),
-        Shown("test_f1_shown", "test F1"),
         Shown("validation_f1", "validation\nF1", decimals),
+        Shown("test_f1_shown", "test F1"),
         Shown("gap", "gap", "{:+.3f}".format),
-        Shown("difference_shown", "less the best baseline's"),
-        Shown("p_value_corrected", "p, by\nHolm", decimals),
-        Shown("verdict", "verdict", left=True),
+        Shown("test_accuracy_shown", "test accuracy"),
     )
+
+
+_COMPARED_SHOWN = (
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("difference_shown", "difference"),
+    Shown("p_value", "p", decimals),
+    Shown("p_value_corrected", "p, by\nHolm", decimals),
+    Shown("verdict", "verdict", left=True),
+)
 
 
 def comparison_table(comparison: Comparison, studies: str, width: int = WIDTH) -> Group:

@@ -7,6 +7,8 @@ import pandas as pd
 
 from .confidence import LEVEL
 
+LEAST_GAP = 0.0005  # under which it reads as none
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -106,6 +108,8 @@ def _flattered(facts: Facts, models: pd.DataFrame) -> list[str]:
     row = found.iloc[0]
     change = f"{abs(row['gap']):.3f} {'less' if row['gap'] >= 0 else 'more'}"
     lucky = ": a search picks lucky ones" if row["gap"] > 0 else ""
+    if abs(row["gap"]) < LEAST_GAP:
+        change, lucky = "the same", ""
     return [
         f"The first by {facts.by}, {_named(row)}, had F1 {row['validation_f1']:.3f} on validation "
         f"in the search and has {row['test_f1']:.3f} on test, {change}{lucky}."
