@@ -184,20 +184,16 @@ def _ranking(ranking: Ranking) -> Section:
 def _confirmed(confirmed: Confirmation | None) -> Iterator[Section]:
     if confirmed is None:
         return
+    times = len(confirmed.scorings)
     yield Section(
         "confirmed",
         "On the test part",
-        confirmed.sentences,
+        _joined(confirmed.sentences),
         figure=confirmed_models(confirmed.models),
         tables=(
-            table(confirmed.models, MODELS, "The confirmed models"),
-            table(confirmed.pairs, PAIRS, "Each two of them", folded=True),
-            table(
-                confirmed.scorings,
-                SCORINGS,
-                f"Every scoring of the test part: {len(confirmed.scorings)}",
-                folded=True,
-            ),
+            *_shown(confirmed.models, MODELS, "The confirmed models"),
+            *_folded(confirmed.pairs, PAIRS, "Each two of them"),
+            *_folded(confirmed.scorings, SCORINGS, f"Every scoring of the test part: {times}"),
         ),
     )
     if confirmed.fractions is not None:
@@ -206,7 +202,7 @@ def _confirmed(confirmed: Confirmation | None) -> Iterator[Section]:
             "training-notes",
             "How much data it takes",
             figure=f1_by_training_notes(confirmed.fractions, groups),
-            tables=(table(confirmed.fractions, FRACTIONS, "F1 by training notes", folded=True),),
+            tables=_folded(confirmed.fractions, FRACTIONS, "F1 by training notes"),
         )
 
 
@@ -224,6 +220,10 @@ def _points(frame: pd.DataFrame, groups: Marks) -> Section:
         figure=f1_against_hours(placed, groups, hours),
         tables=_folded(placed, POINTS, "Trials with an F1, the best first"),
     )
+
+
+def _shown(frame: pd.DataFrame, names: Sequence[str], caption: str) -> tuple[Table, ...]:
+    return (table(frame, names, caption),) if len(frame) else ()
 
 
 def _folded(frame: pd.DataFrame, names: Sequence[str], caption: str) -> tuple[Table, ...]:

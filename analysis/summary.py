@@ -175,9 +175,7 @@ def _sure(
     confirmation: Confirmation | None,
 ) -> tuple[str, ...]:
     if confirmation is not None:
-        times = len(confirmation.scorings)
-        counted_times = f"The test part has been scored {counted(times, 'time')}."
-        return (*confirmation.sentences, counted_times)
+        return confirmation.sentences
     said = [
         "Nothing has been confirmed: these scores are of validation, which the search has used to "
         "choose. The command headhunt confirm trains the best again, and scores them on the test "

@@ -103,8 +103,11 @@ def f1_by_training_notes(fractions: pd.DataFrame, groups: Mapping[str, Mark]) ->
     figure.update_xaxes(rangemode="tozero")
     ends = scored.assign(label=labels).sort_values("training_notes").groupby("label", sort=False)
     told = "; ".join(
-        f"{label}: {score(own['test_f1'].iloc[0])} with {own['training_notes'].iloc[0]} notes, "
-        f"{score(own['test_f1'].iloc[-1])} with {own['training_notes'].iloc[-1]}"
+        f"{label}: "
+        + ", ".join(
+            f"{score(row.test_f1)} with {row.training_notes} notes"
+            for row in rows(own.iloc[[0, -1]] if len(own) > 1 else own)
+        )
         for label, own in ends
     )
     return Figure(name, f"{told}.", figure)

@@ -167,7 +167,7 @@ def test_a_confirmation_is_shown_with_every_scoring_counted(tmp_path):
     page = Page(html)
 
     assert f"{HOSTILE} is better than the best baseline." in page.text
-    assert "The test part has been scored 2 times." in page.text
+    assert "Every scoring of the test part: 2" in page.text
     assert "Nothing has been confirmed" not in page.text
     assert {"figure-study-1-confirmed", "figure-study-1-f1-by-training-notes"} <= set(
         drawings(html)
