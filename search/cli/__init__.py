@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": ("rank", "Rank a study's complete trials."),
     "compare": ("compare", "Compare a study's models: the best trial of each, and its costs."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
+    "dashboard": ("dashboard", "Show a study in Optuna's dashboard, on this machine alone."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),
     "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
