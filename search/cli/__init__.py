@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("report", "Write what studies have found as one HTML page."),
     "confirm": ("confirm", "Train a study's best trials again, and score them once on test."),
     "simulate": ("simulate", "Compare searches on a study's recorded curves, without training."),
+    "dashboard": ("dashboard", "Show a study in Optuna's dashboard, on this machine alone."),
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "export": ("export", "Take a study's model away, as a folder of data."),
     "predict": ("predict", "Predict notes with an exported model."),

@@ -29,6 +29,11 @@ class TrialsFormat(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     TABLE = "table"
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
+TRACKERS = (TrialsFormat.TENSORBOARD, TrialsFormat.MLFLOW)
 
 
 @app.command()
@@ -37,7 +42,11 @@ def trials(
     store: StoreOption = None,
     written_as: Annotated[
         TrialsFormat | None,
-        typer.Option("--format", help="csv unless -o ends in another.", show_default=False),
+        typer.Option(
+            "--format",
+            help="csv unless -o ends in another. tensorboard and mlflow: curves too, into -o DIR.",
+            show_default=False,
+        ),
     ] = None,
     output: OutputOption = None,
     curves: Annotated[
@@ -48,6 +57,9 @@ def trials(
     from ... import analysis
 
     written_as = format_of(written_as, output, TrialsFormat.CSV)
+    if written_as in TRACKERS:
+        _track(studies, store, written_as, output)
+        return
     read = analysis.curves if curves else analysis.trials
     try:
         frame = read(study_or_studies(studies), store=named_store(store))
@@ -56,6 +68,31 @@ def trials(
         raise
     except (analysis.StoreError, OSError) as error:
         refuse(str(error))
+
+
+def _track(
+    studies: list[str], store: str | None, written_as: TrialsFormat, output: Path | None
+) -> None:
+    """Write the curves for a tracker of experiments, a run a trial."""
+    from ...analysis import StoreError, curves, trials
+    from ...analysis.runs import TrackerError, runs
+    from ...analysis.to_mlflow import DATABASE, write_mlflow
+    from ...analysis.to_tensorboard import write_tensorboard
+
+    if output is None or len(set(studies)) > 1:
+        refuse(f"--format {written_as} writes one study into a folder of its own: -o DIR")
+    (study, *_), place = studies, named_store(store)
+    try:
+        written = runs(trials(study, store=place), curves(study, store=place), study)
+        if written_as is TrialsFormat.MLFLOW:
+            count = write_mlflow(written, output, study)
+            how = f"mlflow ui --backend-store-uri sqlite:///{output.resolve() / DATABASE}"
+        else:
+            count = write_tensorboard(written, output)
+            how = f"tensorboard --logdir {output}"
+    except (StoreError, TrackerError, OSError) as error:
+        refuse(str(error))
+    typer.echo(f"{count} runs in {output}: `{how}` shows them", err=True)
 
 
 def _write(
