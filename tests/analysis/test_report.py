@@ -3,12 +3,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
 
 from headhunt.analysis import curves, trials
 from headhunt.analysis.chapters import study_chapter
-from headhunt.analysis.report import Report, render, report, write_report
+from headhunt.analysis.figures import Figure
+from headhunt.analysis.report import Report, as_json, render, report, write_report
 from headhunt.search.cli.report import app
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.heads import AdapterHead
@@ -143,6 +145,15 @@ def test_a_name_with_html_in_it_is_text_wherever_it_stands(made, name):
     assert "onerror" not in json.dumps([t for t, a in page.tags if "onerror" in a])
     for told in drawings(html).values():
         assert name not in json.dumps(told, ensure_ascii=False) or "<" not in name
+
+
+def test_a_drawing_cannot_end_the_script_element_that_holds_it():
+    drawing = go.Figure(go.Scatter(x=[1], y=[2], name=ENDING, text=[f"<!-- {HOSTILE} &"]))
+
+    told = as_json(Figure("name", "finding", drawing))
+
+    assert not set("<>&") & set(told)
+    assert json.loads(told)["data"][0]["name"] == ENDING
 
 
 def test_the_policy_allows_the_pages_own_scripts_alone(made):
