@@ -36,7 +36,12 @@ from .toys import begin
 CPU = torch.device("cpu")
 FAST = Optimisation(learning_rate=1e-2)
 SCRATCH = ScratchConfig(
-    width=8, feed_forward=8, blocks=2, vocabulary=300, pooling=Pooling.MAX, optimisation=FAST
+    width=16,
+    feed_forward=8,
+    blocks=2,
+    vocabulary=300,
+    pooling=Pooling.MAX,
+    optimisation=Optimisation(learning_rate=5e-2),
 )
 
 
