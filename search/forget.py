@@ -10,11 +10,13 @@ them can be asked for the others, so each leaves word in its own folder of what 
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..spaces.record import UNREADABLE
 from ..stores import CONFIRMATION, reading
 from ..trainables.files import bytes_in, files_in
 from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
@@ -68,12 +70,13 @@ def tell_needs(study: Study, notes: Path) -> None:
 
 def notes_of(work: Path, digest: str) -> Path | None:
     """The file that a search on this machine read a corpus from; None where none is known."""
+    found = []
     for file in _needs_in(work):
-        with reading(f"the file {file}"):
+        with suppress(OSError, *UNREADABLE):  # of another study: nothing is lost by it
             told = json.loads(file.read_text(encoding="utf-8"))
             if told["corpus"]["digest"] == digest and NOTES in told:
-                return Path(told[NOTES])
-    return None
+                found.append(Path(told[NOTES]))
+    return next((notes for notes in found if notes.is_file()), found[0] if found else None)
 
 
 def _needs_in(work: Path) -> list[Path]:
