@@ -92,7 +92,7 @@ def _among_themselves(pairs: pd.DataFrame) -> list[str]:
         f"{row['model_a']} (trial {row['trial_a']}) over {row['model_b']} (trial {row['trial_b']})"
         for _, row in decided.iterrows()
     ]
-    if not len(pairs):
+    if len(pairs) < 2:  # of one, all is said
         return []
     if not told:
         return [f"Of all {_counted(len(pairs), 'pair')}, none can be told apart."]

@@ -38,6 +38,13 @@ DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
 DEFAULT_ORDER = "f1-per-gpu-hour"  # as the ranking's own
 LEAST_GROUPS = 2  # of the test part: of one alone nothing can be drawn again
 MOST = {"top": 1_000, "seeds": 10_000}
+_OPTIONS = {  # of `Terms`
+    "top": "--top",
+    "seeds": "--seeds",
+    "by": "--by",
+    "with_validation": "--train-plus-validation",
+    "train_fractions": "--train-fractions",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +200,7 @@ def _searched(asked: Asked, store: Store) -> tuple[dict[str, Any], list[Trial]]:
 
 def _terms(asked: Asked, before: Mapping[str, Any] | None, problems: list[str]) -> Terms:
     """What was said, over what the confirmation was made with, over the defaults."""
-    names = list(asdict(Terms()))
+    names = list(_OPTIONS)
     said = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if "train_fractions" in said:
         said["train_fractions"] = tuple(sorted(said["train_fractions"]))
@@ -205,14 +212,17 @@ def _terms(asked: Asked, before: Mapping[str, Any] | None, problems: list[str]) 
         more = name == "seeds" and value >= stored[name]
         if value != stored[name] and not more:
             problems.append(
-                f"the study {asked.study!r} was confirmed with {name}={_plain(stored[name])}, and "
-                f"its test part cannot be asked again with {_plain(value)}: leave the option out "
-                "(more --seeds may be asked for), or search another study"
+                f"the study {asked.study!r} was confirmed with {_OPTIONS[name]} "
+                f"{_plain(stored[name])}, and its test part cannot be asked again with "
+                f"{_plain(value)}: leave the option out (more --seeds may be asked for), or search "
+                "another study"
             )
     return Terms(**{**stored, **said})
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else told(value)
 
 

@@ -10,6 +10,7 @@ them can be asked for the others, so each leaves word in its own folder of what 
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,14 +70,13 @@ def tell_needs(study: Study, notes: Path) -> None:
 
 def notes_of(work: Path, digest: str) -> Path | None:
     """The file that a search on this machine read a corpus from; None where none is known."""
+    found = []
     for file in _needs_in(work):
-        try:
+        with suppress(OSError, *UNREADABLE):  # of another study: nothing is lost by it
             told = json.loads(file.read_text(encoding="utf-8"))
-            if told["corpus"]["digest"] == digest:
-                return Path(told[NOTES])
-        except (OSError, *UNREADABLE):
-            continue
-    return None
+            if told["corpus"]["digest"] == digest and NOTES in told:
+                found.append(Path(told[NOTES]))
+    return next((notes for notes in found if notes.is_file()), found[0] if found else None)
 
 
 def _needs_in(work: Path) -> list[Path]:

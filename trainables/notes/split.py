@@ -97,7 +97,7 @@ def thin_training(
     counts = _counts(labels, groups)
     line, middle = _line(texts, counts, groups, seed)
     keep = np.zeros(len(counts), dtype=bool)
-    keep[line[middle < share]] = True
+    keep[line[middle < share * len(labels)]] = True
     covered = np.zeros(counts.shape[1], dtype=bool)
     for group in line:  # a class is never lost, however small the share
         if (counts[group].astype(bool) & ~covered).any():
@@ -116,14 +116,14 @@ def least_share(texts: Sequence[str], labels: Array, groups: Array, *, seed: int
     line, middle = _line(texts, counts, groups, seed)
     held = counts[line] > 0
     first = middle[held.argmax(axis=0)[held.any(axis=0)]]  # where each class comes in
-    return min(1.0, (np.floor(first.max() * 10_000) + 1) / 10_000)
+    return min(1.0, (np.floor(first.max() / len(labels) * 10_000) + 1) / 10_000)
 
 
 def _line(texts: Sequence[str], counts: Array, groups: Array, seed: int) -> tuple[Array, Array]:
     """One line of groups that serves every share: balanced heaps behind one another.
 
     Returns:
-        the groups in drawn order, and the share at which each one's middle stands.
+        the groups in drawn order, and the notes up to the middle of each.
     """
     rank = _ranks(texts, groups, derive_seed(seed, "train_fraction"))
     sizes = counts.sum(axis=1)
@@ -131,7 +131,7 @@ def _line(texts: Sequence[str], counts: Array, groups: Array, seed: int) -> tupl
     heap_rank = np.full(_HEAPS, len(counts))
     np.minimum.at(heap_rank, heap_of, rank)
     line = np.lexsort((rank, heap_rank[heap_of]))
-    return line, (np.cumsum(sizes[line]) - sizes[line] / 2) / sizes.sum()
+    return line, np.cumsum(sizes[line]) - sizes[line] / 2
 
 
 def _counts(labels: Array, groups: Array) -> Array:

@@ -191,6 +191,19 @@ def test_one_that_is_killed_again_and_again_ends_as_one_that_never_was(lab, monk
     assert not list(Path("store/lab/confirm").rglob("*.safetensors"))
 
 
+def test_one_that_is_interrupted_tells_how_it_goes_on(lab, monkeypatch):
+    def interrupted(prepared, show):
+        prepared.study.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_search", interrupted)
+
+    result = confirm("--top", "1", "--seeds", "1", "--slots", "2")
+
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "continue with `headhunt confirm lab --store store --slots 2`" in result.stderr
+
+
 def test_called_again_it_trains_nothing_and_says_the_same(lab, monkeypatch):
     first = confirm("--top", "1", "--seeds", "1")
     monkeypatch.setattr(run, "run_search", None)
@@ -372,13 +385,17 @@ REFUSED = {
         "0.001 of the training notes leaves a class without a note; the smallest that works is 0.0",
     ),
     "no slot": (None, ["--slots", "0"], "--slots must be 1 or more; got 0"),
-    "fewer seeds": (confirmed(), ["--seeds", "1"], "was confirmed with seeds=2, and its test part"),
-    "another order": (confirmed(), ["--by", "accuracy"], "was confirmed with by=f1"),
-    "other parts": (confirmed(), ["--train-plus-validation"], "confirmed with with_validation=Fal"),
+    "fewer seeds": (
+        confirmed(),
+        ["--seeds", "1"],
+        "was confirmed with --seeds 2, and its test part",
+    ),
+    "another order": (confirmed(), ["--by", "accuracy"], "was confirmed with --by f1"),
+    "other parts": (confirmed(), ["--train-plus-validation"], "with --train-plus-validation off"),
     "other fractions": (
         confirmed("--train-fractions", "0.5,1"),
         ["--train-fractions", "1"],
-        "was confirmed with train_fractions=0.5,1",
+        "was confirmed with --train-fractions 0.5,1",
     ),
 }
 
