@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,12 @@ from headhunt.search.study import Study
 from headhunt.spaces.configs import BaselineConfig
 from headhunt.stores import store_at
 from headhunt.trainables.artifact.calibration import Calibration, softmax
-from headhunt.trainables.artifact.description import BACKBONE, ArtifactError, read_description
+from headhunt.trainables.artifact.description import (
+    BACKBONE,
+    ArtifactError,
+    facts_of,
+    read_description,
+)
 from headhunt.trainables.artifact.load import load_artifact
 from headhunt.trainables.artifact.model_card import Confirmed, model_card
 from headhunt.trainables.artifact.networks import OnEncoder, TextNetwork
@@ -458,6 +463,7 @@ SPOILED = {
     "no number": told(lambda d: d["config"].update(dropout="much")),
     "an unknown head": told(lambda d: d["config"]["head"].update(kind="__import__")),
     "more labels": told(lambda d: d["labels"].append("more")),
+    "no origin": told(lambda d: d.update(origin={})),
     "labels that are none": told(lambda d: d.update(labels=[1, 2])),
     "torn weights": lambda f: (f / "model.safetensors").write_bytes(
         (f / "model.safetensors").read_bytes()[:-1]
@@ -497,6 +503,19 @@ def test_a_forged_or_torn_folder_is_refused_in_one_message(lab, model, tmp_path,
     assert line.startswith("error: ")
     assert str(folder) in line
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("weight", [float("nan"), "much", None])
+def test_a_baseline_whose_terms_weigh_no_number_is_refused(lab, model, tmp_path, weight):
+    folder = model("tfidf_lr")
+    changed("vocabulary.json", lambda v: v["idf"].__setitem__(0, weight))(folder)
+    facts = asdict(facts_of(folder / "vocabulary.json"))
+    told(lambda d: d["files"].update({"vocabulary.json": facts}))(folder)
+
+    refused = invoke("predict", folder, lab[0] / "notes.csv", "-o", tmp_path / "out.csv")
+
+    assert refused.exit_code == 2
+    assert "its files do not fit one another (ValueError)" in refused.stderr
 
 
 def test_a_backbone_with_other_files_is_refused_and_one_that_is_not_here_asked_for(

@@ -202,6 +202,8 @@ def _check(description: Description) -> None:
         least <= description.max_tokens <= MOST_TOKENS
     ):
         raise ArtifactError("max_tokens is out of range")
+    if not isinstance(description.origin["corpus"]["digest"], str):
+        raise ArtifactError("it names no corpus")
     if description.precision not in PRECISIONS:
         raise ArtifactError("the precision is unknown")
     if isinstance(config, HeadConfig) is (backbone is None):

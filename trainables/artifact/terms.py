@@ -8,6 +8,7 @@ fitted it, and no pickle.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ class Terms:
             raise ValueError("each term is there once, and has one weight")
         if not all(isinstance(term, str) for term in terms):
             raise ValueError("a term is a text")
-        return cls(tuple(terms), tuple(float(weight) for weight in idf))
+        if not all(type(weight) is float and isfinite(weight) for weight in idf):
+            raise ValueError("a weight is a finite number")
+        return cls(tuple(terms), tuple(idf))
 
 
 @dataclass(frozen=True, slots=True)
