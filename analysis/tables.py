@@ -91,6 +91,10 @@ CONTROLS_SHOWN = (
     Shown("cpu_seconds", "CPU\nseconds", amount),
     Shown("wall_seconds", "wall\nseconds", amount),
 )
+_HEADERS = {
+    "f1_per_gpu_hour_marginal": "F1 per marginal\nGPU-hour",
+    "f1_per_kwh": "F1 per\nkWh",
+}
 _METRIC_HEADER = {"accuracy": "accu-\nracy", "precision": "preci-\nsion", "recall": "recall"}
 _HOURS_HEADER: dict[Hours, str] = {"modelled": "card\nhours", "measured": "GPU\nhours"}
 ENDS = (State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED)
@@ -204,7 +208,8 @@ def _ranking_shown(ranking: Ranking, *, several_backbones: bool) -> tuple[Shown,
         Shown("trial", "trial"),
         Shown("model", "model", left=True),
         *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
-        *[Shown(ordered, ordered.replace("_", "\n", 1), shape)] * (ordered not in always),
+        *[Shown(ordered, _HEADERS.get(ordered, ordered.replace("_", "\n", 1)), shape)]
+        * (ordered not in always),
         Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
         Shown("f1", "F1", score),
         Shown(hours, _HOURS_HEADER[ranking.hours], amount),
