@@ -22,7 +22,7 @@ from .formulas import (
     check_hours,
     difference_notes,
     differences_between_studies,
-    f1_per_hour,
+    f1_over,
     finite,
     is_complete,
     paid,
@@ -74,7 +74,7 @@ def compare(frame: pd.DataFrame, *, hours: Hours = "modelled") -> Comparison:
         {name: pd.Series([row.get(name) for row in rows], dtype=DTYPES[name]) for name in names}
     )
     spent = paid(table[HOURS_COLUMN[hours]])
-    table[RATIO_COLUMN] = f1_per_hour(table["f1"], spent)
+    table[RATIO_COLUMN] = f1_over(table["f1"], spent)
     table["times_cheapest"] = spent / _cheapest(frame, table, spent)
     table = _in_order(table, spent, keys)
     table.attrs["columns"] = described(names, (*COLUMNS, *COMPARISON_COLUMNS))

@@ -17,6 +17,12 @@ Hours = Literal["modelled", "measured"]
 HOURS_COLUMN: dict[Hours, str] = {"modelled": "card_hours", "measured": "gpu_hours"}
 TOTAL_COLUMN: dict[Hours, str] = {"modelled": "total_card_hours", "measured": "total_gpu_hours"}
 RATIO_COLUMN = "f1_per_gpu_hour"
+# What F1 is divided by in each ratio.
+RATIOS: dict[str, dict[Hours, str]] = {
+    RATIO_COLUMN: HOURS_COLUMN,
+    "f1_per_gpu_hour_marginal": {"modelled": "card_hours_marginal", "measured": "gpu_hours"},
+    "f1_per_kwh": {"modelled": "card_energy_kwh", "measured": "energy_kwh"},
+}
 
 
 def check_hours(hours: str) -> None:
@@ -34,15 +40,15 @@ def finite(values: pd.Series) -> pd.Series:
     return pd.Series(np.isfinite(values.to_numpy(float, na_value=np.nan)), index=values.index)
 
 
-def paid(hours: pd.Series) -> pd.Series:
-    """Hours that can be divided by; none and zero are both missing here."""
-    values = hours.astype(float)
+def paid(cost: pd.Series) -> pd.Series:
+    """Hours or kWh that can be divided by; none and zero are both missing here."""
+    values = cost.astype(float)
     return values.where(finite(values) & (values > 0))
 
 
-def f1_per_hour(f1: pd.Series, hours: pd.Series) -> pd.Series:
-    """F1 / hours; missing where either is, or the hours are zero."""
-    return f1.where(finite(f1)) / paid(hours)
+def f1_over(f1: pd.Series, cost: pd.Series) -> pd.Series:
+    """F1 / cost, hours or kWh; missing where either is, or the cost is zero."""
+    return f1.where(finite(f1)) / paid(cost)
 
 
 def front(f1: pd.Series, hours: pd.Series) -> pd.Series:

@@ -16,11 +16,12 @@ from .columns import described
 from .formulas import (
     HOURS_COLUMN,
     RATIO_COLUMN,
+    RATIOS,
     Hours,
     card_of,
     check_hours,
     difference_notes,
-    f1_per_hour,
+    f1_over,
     finite,
     front,
     is_complete,
@@ -42,7 +43,7 @@ class Order:
 
 
 ORDERS: dict[str, Order] = {
-    RATIO: Order(RATIO_COLUMN, larger_is_better=True),
+    **{column.replace("_", "-"): Order(column, larger_is_better=True) for column in RATIOS},
     **{
         name: Order(name, larger_is_better=True, has_floor=False)
         for name in ("f1", "accuracy", "precision", "recall")
@@ -116,19 +117,28 @@ def rank(
         notes.append("Only baselines are complete: there is nothing to rank beside them.")
 
     spent = paid(pool[HOURS_COLUMN[hours]])
-    if name == RATIO and len(pool) and not spent.notna().any():
-        notes.append(_no_hours_note(frame, pool, hours))
-        name = "f1"
-    order = ORDERS[name]
+    ratios = {
+        column: f1_over(pool["f1"], pool[cost[hours]])
+        for column, cost in RATIOS.items()
+        if cost[hours] in pool
+    }
+    missing = ORDERS[name].column in RATIOS and not _any(ratios.get(ORDERS[name].column))
+    if missing and len(pool):
+        cost = RATIOS[ORDERS[name].column][hours]
+        notes.append(
+            _no_hours_note(frame, pool, hours)
+            if name == RATIO
+            else f"No complete trial has {cost}, so there is no {name}: ranked by F1 instead."
+        )
+    order = ORDERS[name := "f1" if missing and len(pool) else name]
     table = pool.assign(
-        **{
-            RATIO_COLUMN: f1_per_hour(pool["f1"], spent),
-            "pareto": front(pool["f1"], spent).where(spent.notna()),
-        }
+        **ratios,
+        pareto=front(pool["f1"], spent).where(spent.notna()),
     )
     key = paid(table[order.column]) if order.column.endswith("hours") else table[order.column]
     table, key = table[finite(key)], key[finite(key)]
-    notes += _no_key_note(len(pool) - len(table), order.column, hours)
+    wanted = f"{hours} hours" if name == RATIO else RATIOS.get(order.column, {}).get(hours)
+    notes += _no_key_note(len(pool) - len(table), wanted or order.column)
 
     floor = _floor(controls, min_f1, order)
     notes += _floor_notes(table, controls, floor, min_f1, order)
@@ -260,11 +270,12 @@ def _no_hours_note(frame: pd.DataFrame, pool: pd.DataFrame, hours: Hours) -> str
     return f"{reason}{instead} and no F1 per GPU-hour: ranked by F1 instead."
 
 
-def _no_key_note(missing: int, column: str, hours: Hours) -> list[str]:
-    if not missing:
-        return []
-    what = f"{hours} hours" if column == RATIO_COLUMN else column
-    return [f"{counted(missing, 'complete trial')} without {what} left out."]
+def _any(values: pd.Series | None) -> bool:
+    return values is not None and bool(values.notna().any())
+
+
+def _no_key_note(missing: int, what: str) -> list[str]:
+    return [f"{counted(missing, 'complete trial')} without {what} left out."] if missing else []
 
 
 def _unscored_note(unscored: int) -> list[str]:

@@ -3,7 +3,7 @@
 Numbers are rounded here and nowhere else; a missing value is `-` in a table and null in JSON.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ..spaces.configs import Mode, backbone_label
+from ..spaces.configs import backbone_label, model_label
 from ..spaces.record import State
 from .compare import Comparison
 from .confirmation import Confirmation
@@ -92,6 +92,10 @@ CONTROLS_SHOWN = (
     Shown("cpu_seconds", "CPU\nseconds", amount),
     Shown("wall_seconds", "wall\nseconds", amount),
 )
+_HEADERS = {
+    "f1_per_gpu_hour_marginal": "F1 per marginal\nGPU-hour",
+    "f1_per_kwh": "F1 per\nkWh",
+}
 _METRIC_HEADER = {"accuracy": "accu-\nracy", "precision": "preci-\nsion", "recall": "recall"}
 _HOURS_HEADER: dict[Hours, str] = {"modelled": "card\nhours", "measured": "GPU\nhours"}
 ENDS = (State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED)
@@ -213,7 +217,7 @@ def comparison_table(comparison: Comparison, studies: str, width: int = WIDTH) -
     """A row a model, then what its hours and its counts are; a narrow one has fewer metrics."""
     table, total = comparison.table, TOTAL_COLUMN[comparison.hours]
     told = table.assign(
-        label=[_model_label(row) for row in table.to_dict("records")],
+        label=_labels(table),
         ends=table[[state.value for state in ENDS]].astype(str).agg("/".join, axis=1),
     )
     metrics = ("accuracy", "precision", "recall") if width >= WIDTH else ()
@@ -237,12 +241,23 @@ def comparison_table(comparison: Comparison, studies: str, width: int = WIDTH) -
     )
 
 
-def _model_label(row: Mapping[Hashable, Any]) -> str:
-    """A model in words: its head on what, and how that trains where it does."""
-    if pd.isna(row["backbone"]):
-        return MISSING if pd.isna(row["model"]) else str(row["model"])
-    mode = "" if row["mode"] == Mode.FROZEN else f", {row['mode']}"
-    return f"{row['model']} on {backbone_label(row['backbone'])}{mode}"
+def _labels(table: pd.DataFrame) -> list[str]:
+    rows = table[["model", "backbone", "mode"]].fillna("").itertuples(index=False)
+    return [model_label(*row) or MISSING for row in rows]
+
+
+def models_table(comparison: Comparison, width: int = WIDTH) -> Table:
+    """The same in short: the best F1, its F1 per hour, hours and trials in all."""
+    table, total = comparison.table, TOTAL_COLUMN[comparison.hours]
+    shown = (
+        Shown("label", "model", left=True),
+        Shown("f1", "best F1", score),
+        Shown("trial", "trial"),
+        Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
+        Shown(total, "hours\nin all", amount),
+        *(Shown(state.value, state.value) for state in ENDS),
+    )
+    return table_of(table.assign(label=_labels(table)), shown, width)
 
 
 def _in_all(comparison: Comparison) -> str:
@@ -279,7 +294,8 @@ def _ranking_shown(ranking: Ranking, *, several_backbones: bool) -> tuple[Shown,
         Shown("trial", "trial"),
         Shown("model", "model", left=True),
         *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
-        *[Shown(ordered, ordered.replace("_", "\n", 1), shape)] * (ordered not in always),
+        *[Shown(ordered, _HEADERS.get(ordered, ordered.replace("_", "\n", 1)), shape)]
+        * (ordered not in always),
         Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
         Shown("f1", "F1", score),
         Shown(hours, _HOURS_HEADER[ranking.hours], amount),

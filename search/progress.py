@@ -13,14 +13,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..spaces.configs import backbone_label
+from ..spaces.configs import backbone_label, model_label
 from ..spaces.record import EpochReport, State
 from .layout import Layout, NodeSlots
 from .plan import Plan, Watcher
 from .run import Encoding, Show
 from .study import Trial
+from .tally import ModelTally, Tally
 
 REDRAW_SECONDS = 0.5
+MODELS_SHOWN = 12  # in the live view, the best of them; `headhunt status` shows all
 LINE_EVERY = 20  # percent of an encoding between two lines where there is no terminal
 
 
@@ -142,7 +144,8 @@ class ProgressView:
                     str(trial.number), trial.config.model, str(len(trial.reports)), best
                 )
         head = [Text(line) for line in (summary(self._plan, self._left()), self._waits_for) if line]
-        self._live.update(Group(*head, running), refresh=True)
+        models = models_so_far(self._plan.study.tally)
+        self._live.update(Group(*head, running, Text(), models), refresh=True)
 
     def _left(self) -> str:
         """Time left by the share of the budget that this run has spent, or ""."""
@@ -180,6 +183,30 @@ def summary(plan: Plan, left: str) -> str:
         parts.append(f"best F1 {best.best.f1:.3f} ({best.config.model}, trial {best.number})")
     parts.append(f"{plan.study.card_hours():.3g} card hours")
     return " · ".join([*parts, *([left] if left else [])])
+
+
+def models_so_far(tally: Tally) -> Table:
+    """A row a model from the best F1, with the figures of `headhunt status`."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    ends = (State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED)
+    for column in ("model", "best F1", "F1 per GPU-hour", "card hours in all", *ends):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    rows = sorted(tally.models.items(), key=lambda row: (-_best_f1(row[1]), row[0]))
+    for names, model in rows[:MODELS_SHOWN]:
+        best, hours = model.best, model.card_hours
+        paid = best.card_hours if best else 0.0
+        table.add_row(
+            model_label(*names),
+            f"{_best_f1(model):.4f}" if best else "",
+            f"{_best_f1(model) / paid:.3g}" if paid else "",
+            "" if hours is None else f"{hours:.3g}",
+            *(str(model.states[state]) for state in ends),
+        )
+    return table
+
+
+def _best_f1(model: ModelTally) -> float:
+    return model.best.best.f1 if model.best and model.best.best else -1.0
 
 
 def describe(trial: Trial) -> str:

@@ -327,6 +327,19 @@ RANKING_COLUMNS = (
         text="f1 over card_hours (or over gpu_hours with --hours measured)",
     ),
     Column(
+        name="f1_per_gpu_hour_marginal",
+        unit="1/h",
+        origin="derived",
+        text="f1 over card_hours_marginal: what one head more costs, the backbone encoded already "
+        "(measured: over gpu_hours, which never hold the encoding)",
+    ),
+    Column(
+        name="f1_per_kwh",
+        unit="1/kWh",
+        origin="derived",
+        text="f1 over card_energy_kwh (or over energy_kwh with --hours measured)",
+    ),
+    Column(
         name="pareto",
         unit="",
         origin="derived",

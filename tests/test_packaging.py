@@ -148,7 +148,7 @@ def test_every_package_that_is_imported_is_one_that_the_project_asks_for():
 
 
 def names_of(dependencies):
-    return {re.split(r"[<>=\[ ]", told)[0] for told in dependencies}
+    return {re.split(r"[<>=\[ ]", told)[0].lower() for told in dependencies}
 
 
 def imported():

@@ -1,10 +1,12 @@
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headhunt.analysis import compare, trials
 from headhunt.search.study import Study
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.heads import LinearHead
@@ -51,6 +53,31 @@ def counted(study):
     }
 
 
+def models(study):
+    """By model: its best trial, hours in all, and trials by state."""
+    return {
+        names: (
+            tally.best.number if tally.best else None,
+            None if tally.card_hours is None else pytest.approx(tally.card_hours),
+            [tally.states[state] for state in State],
+        )
+        for names, tally in study.tally.models.items()
+    }
+
+
+def compared(store):
+    """The same by the study's table."""
+    table = compare(trials("lab", store=store)).table
+    return {
+        tuple("" if pd.isna(row[name]) else row[name] for name in ("model", "backbone", "mode")): (
+            None if pd.isna(row["trial"]) else row["trial"],
+            None if pd.isna(row["total_card_hours"]) else row["total_card_hours"],
+            [row[state] for state in State],
+        )
+        for row in table.to_dict("records")
+    }
+
+
 def move(study, what, which, number):
     """Do it where it can be done; the study, which may have been opened anew."""
     if what.startswith("begin"):
@@ -81,3 +108,4 @@ def test_what_is_counted_is_what_a_sum_over_all_trials_gives(moves):
             study = move(study, what, which, number)
             assert counted(study) == summed(study)
         study.close()
+        assert models(study) == compared(Path(folder))

@@ -161,7 +161,7 @@ def test_a_study_without_a_complete_trial_ends_with_1_and_says_what_there_is(run
     [
         (rank_app, ["nowhere"], "it has: lab, nocard, young"),
         (trials_app, ["nowhere"], "it has: lab, nocard, young"),
-        (rank_app, ["lab", "--by", "speed"], "f1-per-gpu-hour, f1, accuracy"),
+        (rank_app, ["lab", "--by", "speed"], "f1-per-kwh, f1, accuracy"),
         (rank_app, ["lab", "--min-f1", "81"], "in [0, 1]; got min_f1=81"),
         (trials_app, ["lab", "--format", "parquet"], "add -o FILE"),
         (trials_app, ["lab", "-o", "/nowhere/at/all.csv"], "/nowhere/at/all.csv"),
