@@ -461,3 +461,32 @@ def test_of_a_study_that_nobody_has_confirmed_there_is_no_confirmation(lab):
         confirmation("lab")
     with pytest.raises(StudyNotFoundError, match="no study 'nobody'"):
         confirmation("nobody")
+
+
+@pytest.mark.proof
+def test_a_study_in_a_database_is_confirmed_there(tmp_path, monkeypatch, database):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADHUNT_STORE", database)
+    monkeypatch.setenv("HEADHUNT_WORK", "work")
+    monkeypatch.setattr(run, "run_search", run_here)
+    write_synthetic(Path("notes.csv"))
+    place = store_at(database, work=Path("work"))
+    given = {"space": "scratch", "max_epochs": 2, "max_tokens": 32}
+    request = Request(
+        notes=Path("notes.csv"), study="net", store=place, given=given, budget=Budget(trials=3)
+    )
+    run_here(prepare(request))
+
+    words = ["confirm", "net", "--by", "f1", "--top", "1", "--seeds", "2"]
+    result = CliRunner().invoke(app, [*words, "--train-plus-validation"])
+
+    assert result.exit_code == 0, result.stderr
+    assert len(confirmation("net", store=place).scorings) == 4
+    assert place.names() == ["net", "net/confirm"]
+    folders = sorted(p.name.partition("@")[0] for p in Path("work").iterdir() if "@" in p.name)
+    assert folders == ["net", "net"]
+    assert CliRunner().invoke(app, ["forget", "net", "--yes"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words[:2], "--seeds", "3"]).exit_code == 2  # no notes known
+    again = CliRunner().invoke(app, [*words[:2], "--seeds", "3", "--notes", "notes.csv"])
+    assert again.exit_code == 0, again.stderr
+    assert set(confirmation("net", store=place).models["seeds"]) == {3}
