@@ -47,6 +47,8 @@ QUESTIONS = [
     ["trials", "lab", "--curves"],
     *(["rank", "lab", "--by", "f1", "--format", written] for written in ("csv", "json", "table")),
     ["rank", "lab", "--min-f1", "0"],
+    *(["compare", "lab", "--format", written] for written in ("csv", "json", "table")),
+    *(["trials", "lab", "--format", name, "-o", name] for name in ("tensorboard", "mlflow")),
     ["simulate", "lab", "--trials", "4"],
     ["simulate", "lab", "--trials", "4", "--format", "json"],
     ["footprint", "linear", "--backbone", "./encoder", "--notes", "notes.csv"],
