@@ -92,7 +92,7 @@ def move(study, what, which, number):
     elif which < len(study.trials):
         trial = study.trials[which]
         if what == "report" and trial.state is State.RUNNING:
-            study.report(which, epoch_report(len(trial.reports) + 1, 0.5, number))
+            study.report(which, epoch_report(len(trial.reports) + 1, number / 1000, number))
         if what == "end" and trial.state is State.RUNNING:
             outcome = Outcome(state=ENDS[int(number) % 4], device_fraction=number / 1000)
             study.end(which, outcome)
@@ -109,3 +109,19 @@ def test_what_is_counted_is_what_a_sum_over_all_trials_gives(moves):
             assert counted(study) == summed(study)
         study.close()
         assert models(study) == compared(Path(folder))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_best_of_a_model_is_the_one_of_the_studys_table_whichever_ends_first(tmp_path, order):
+    study = Study.create(tmp_path, "lab", MANIFEST)
+    for number, (f1, seconds) in enumerate([(0.6, 10), (0.8, 90), (0.8, 30), (0.8, 30)]):
+        begin(study, scratch(1e-3 + number * 1e-4), footprint=footprint(epoch_seconds=seconds))
+        study.report(number, epoch_report(1, f1))
+    for number in order:
+        study.end(number, Outcome(state=State.COMPLETE))
+    study.close()
+
+    (found,) = models(study).values()
+
+    assert found[0] == 2
+    assert models(study) == compared(tmp_path)
