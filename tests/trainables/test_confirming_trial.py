@@ -97,25 +97,33 @@ def test_a_searched_trial_never_looks_at_the_test_part(small_corpus, materials):
         assert all(step.outcome.test is None for step in steps)
 
 
-def test_it_is_examined_with_the_weights_of_its_best_epoch(small_corpus, materials, monkeypatch):
-    # The third epoch is the worst one on validation.
-    conclude = runner.train
+@pytest.mark.parametrize(("again", "kind"), [(AGAIN, Kind.BEST), (ON_BOTH, Kind.CHECKPOINT)])
+def test_it_is_examined_with_the_weights_of_its_best_epoch_or_of_the_last_that_was_fixed(
+    again, kind, small_corpus, materials, monkeypatch
+):
+    def train_to_a_worse_end(*words, original=runner.train, **named):
+        for epoch in original(*words, **named):
+            yield epoch if epoch.report.epoch < EPOCHS else replace(epoch, is_best=False)
 
-    def worse_at_the_end(*words, **named):
-        for epoch in conclude(*words, **named):
-            if epoch.report.epoch < EPOCHS:
-                yield epoch
-            else:
-                yield replace(epoch, is_best=False)
+    used = []
 
-    monkeypatch.setattr(runner, "train", worse_at_the_end)
-    found = scoring_of(steps_of(HEAD, small_corpus, materials))
-    (best,) = list(materials.states.find(5, Kind.BEST))
+    def examine(build, weights, *words, original=runner.examine, **named):
+        used.append(weights)
+        return original(build, weights, *words, **named)
 
-    assert best.epoch < EPOCHS
+    monkeypatch.setattr(runner, "train", train_to_a_worse_end)
+    monkeypatch.setattr(runner, "examine", examine)
+
+    found = scoring_of(steps_of(HEAD, small_corpus, materials, again=again))
+
+    (kept,) = materials.states.find(5, kind)
+    assert kept.epoch < EPOCHS
+    (weights,) = used
+    wanted = {name.removeprefix("model:"): t for name, t in kept.tensors.items()}
+    assert all(torch.equal(wanted[name], tensor) for name, tensor in weights.items())
     network = runner.network_of(HEAD, small_corpus, materials)
     model = network.build()
-    model.load_state_dict(dict(best.tensors))
+    model.load_state_dict(dict(weights))
     test = small_corpus.indices(Part.TEST)
     task = replace(network.task(small_corpus), validation=test)
     assert list(found.predicted) == predict(model, task, 8, CPU).argmax(axis=1).tolist()
