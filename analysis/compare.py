@@ -69,7 +69,7 @@ def compare(frame: pd.DataFrame, *, hours: Hours = "modelled") -> Comparison:
     keys = [name for name in ("study", *MODEL_COLUMNS) if name in frame]
     groups = frame.reset_index(drop=True).groupby(keys, dropna=False, sort=False)
     rows = [_row(dict(zip(keys, names, strict=True)), group, hours) for names, group in groups]
-    names = [name for name in ("study", *_NAMES) if name in keys or name != "study"]
+    names = [*keys[: -len(MODEL_COLUMNS)], *_NAMES]  # the study first, of several
     table = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=DTYPES[name]) for name in names}
     )
