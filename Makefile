@@ -31,6 +31,7 @@ check: $(STAMP)  ## format, lint, types, arrows between the folders
 
 proof: $(STAMP)  ## the long checks: kills, clusters, servers, browsers
 	@sh tests/stores/install_postgresql.sh
+	@sh tests/analysis/install_chromium.sh
 	@$(BIN)/python -m pytest -m proof -n 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 bench: $(STAMP)  ## benchmarks, half an hour; their figures stand in docs/benchmarks.md

@@ -1,18 +1,28 @@
-"""What was learned: the trials as a frame, and their ranking.
+"""What was learned: the trials as a frame, rankings, tables, and what holds on the test part.
 
 Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
 from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
+from .compare import Comparison, compare
+from .confirmation import Confirmation, confirmation
 from .frame import curves, trials
-from .ranking import Ranking, pareto, rank
+from .importance import Importance, importance
+from .ranking import Ranking, on_front, pareto, rank
 
 __all__ = [
+    "Comparison",
+    "Confirmation",
+    "Importance",
     "Ranking",
     "StoreError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "compare",
+    "confirmation",
     "curves",
+    "importance",
+    "on_front",
     "pareto",
     "rank",
     "trials",

@@ -10,7 +10,7 @@ from enum import Enum
 
 from ..spaces.configs import BaselineConfig, HeadConfig, Optimisation, ScratchConfig
 from ..spaces.heads import HEADS
-from ..spaces.record import COLUMNS, RANKING_COLUMNS, Column
+from ..spaces.record import COLUMNS, COMPARISON_COLUMNS, RANKING_COLUMNS, Column, State
 
 NOT_PARAMETERS = frozenset({"kind", "model", "backbone", "mode", "head", "optimisation"})
 
@@ -92,14 +92,112 @@ CURVE_COLUMNS = (
     ),
 )
 
+# What a confirmation says (see `confirmation`): its frames in the order of their columns.
+_TEST = {
+    "f1": "macro F1",
+    "accuracy": "accuracy",
+    "precision": "macro precision",
+    "recall": "macro recall",
+}
+_LEVEL = "95 % interval over patients and seeds"
+
+
+def _derived(name: str, unit: str, text: str) -> Column:
+    return Column(name=name, unit=unit, origin="derived", text=text)
+
+
+def _measured(name: str, unit: str, text: str) -> Column:
+    return Column(name=name, unit=unit, origin="measured", text=text)
+
+
+_SEARCHED = _chosen("trial", "", "number of the searched trial that was trained again")
+_WHAT = tuple(c for c in COLUMNS if c.name in {"role", "family", "model", "backbone", "mode"})
+_SEEDS = _measured("seeds", "", "replicates that are complete: the trial with other seeds")
+_TRAINED_ON = _derived("training_notes", "notes", "that each replicate was trained on")
+MODEL_COLUMNS = (
+    _SEARCHED,
+    *_WHAT,
+    _SEEDS,
+    _measured("failed", "", "replicates that failed or did not fit"),
+    _TRAINED_ON,
+    _measured("validation_f1", "", "macro F1 on validation, as the search scored it, in [0, 1]"),
+    *(
+        column
+        for name, words in _TEST.items()
+        for column in (
+            _measured(f"test_{name}", "", f"{words} on test, mean over the seeds, in [0, 1]"),
+            _derived(f"test_{name}_low", "", f"lower end of its {_LEVEL}"),
+            _derived(f"test_{name}_high", "", f"upper end of its {_LEVEL}"),
+        )
+    ),
+    _derived("gap", "", "validation_f1 less test_f1: what the choice of the best has flattered"),
+    _derived("difference", "", "test_f1 less that of the best baseline"),
+    _derived("difference_low", "", f"lower end of its {_LEVEL}, paired"),
+    _derived("difference_high", "", f"upper end of its {_LEVEL}, paired"),
+    _derived("p_value", "", "of a difference so large, were both equally good"),
+    _derived("p_value_corrected", "", "the same, by Holm for the number of models compared"),
+    _derived(
+        "verdict",
+        "",
+        "against the best baseline by the corrected p value at 0.05: better, worse, undecided, or "
+        "baseline (itself)",
+    ),
+)
+PAIR_COLUMNS = (
+    _chosen("trial_a", "", "searched trial of the first model"),
+    _chosen("model_a", "", "its head, scratch model or baseline"),
+    _chosen("trial_b", "", "searched trial of the second model"),
+    _chosen("model_b", "", "its head, scratch model or baseline"),
+    _derived("difference", "", "test_f1 of the first less that of the second"),
+    _derived("difference_low", "", f"lower end of its {_LEVEL}, paired"),
+    _derived("difference_high", "", f"upper end of its {_LEVEL}, paired"),
+    _derived("p_value", "", "of a difference so large, were both equally good"),
+    _derived("p_value_corrected", "", "the same, by Holm for the number of pairs"),
+    _derived(
+        "verdict", "", "by the corrected p value at 0.05: a, b (which is better) or undecided"
+    ),
+)
+FRACTION_COLUMNS = (
+    _SEARCHED,
+    *_WHAT,
+    _chosen("train_fraction", "", "share of the training notes, by whole patients, in (0, 1]"),
+    _TRAINED_ON,
+    _derived("training_patients", "", "groups of notes that those are of: patients, or texts"),
+    _SEEDS,
+    _measured("test_f1", "", "macro F1 on test, mean over the seeds, in [0, 1]"),
+    _derived("test_f1_low", "", f"lower end of its {_LEVEL}"),
+    _derived("test_f1_high", "", f"upper end of its {_LEVEL}"),
+)
+SCORING_COLUMNS = (
+    _measured("scored_at", "UTC", "when the test part was scored"),
+    _chosen("confirming_trial", "", "number of the trial in NAME/confirm"),
+    _SEARCHED,
+    _chosen("model", "", "the head, scratch model or baseline"),
+    _chosen("seed_number", "", "which of its replicates, from 1"),
+    _chosen("train_fraction", "", "share of the training notes, by whole patients, in (0, 1]"),
+    _measured("test_notes", "notes", "of the test part that were scored"),
+    _measured("test_f1", "", "macro F1 of this scoring, in [0, 1]"),
+)
+CONFIRMATION_COLUMNS = {
+    "confirm, a model": MODEL_COLUMNS,
+    "confirm, a pair": PAIR_COLUMNS,
+    "confirm, a fraction": FRACTION_COLUMNS,
+    "confirm, a scoring": SCORING_COLUMNS,
+}
+
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 _TIME = "datetime64[us, UTC]"
 _INTEGERS = ("trial", "epoch", "best_epoch", "epochs", "group_size", "seed", "trainable_parameters")
+_COUNTS = ("rank", "trials", *State)
 _STRINGS = ("study", "state", "reason", "role", "family", "model", "backbone", "mode", "device")
 DTYPES = {
-    **dict.fromkeys((c.name for c in (*COLUMNS, *CURVE_COLUMNS)), "float64"),
-    **dict.fromkeys((*_INTEGERS, "total_parameters"), "Int64"),
+    **dict.fromkeys(
+        (c.name for c in (*COLUMNS, *CURVE_COLUMNS, *RANKING_COLUMNS, *COMPARISON_COLUMNS)),
+        "float64",
+    ),
+    **dict.fromkeys((*_INTEGERS, *_COUNTS, "total_parameters"), "Int64"),
     **dict.fromkeys((*_STRINGS, "config_hash"), "string"),
+    "pareto": "boolean",
     **dict.fromkeys(("started_at", "ended_at"), _TIME),
 }
 
@@ -130,12 +228,14 @@ def described(names: Iterable[str], columns: Iterable[Column]) -> dict[str, dict
 
 
 def columns_markdown() -> str:
-    """The README's table: every column of `headhunt trials` and `headhunt rank`."""
+    """The README's table: every column of `headhunt trials`, `rank`, `compare` and `confirm`."""
     lines = ["| column | in | unit | origin | what it is |", "|---|---|---|---|---|"]
     for where, columns in (
         ("trials", COLUMNS),
         ("trials, a parameter", PARAMETERS),
         ("rank", RANKING_COLUMNS),
+        ("compare", COMPARISON_COLUMNS),
+        *CONFIRMATION_COLUMNS.items(),
     ):
         for c in columns:
             text = c.text.replace("|", "\\|")

@@ -29,7 +29,7 @@ from ..spaces.record import (
     Footprint,
     State,
 )
-from ..stores import Place, StoredStudy, reading, store_at
+from ..stores import Place, Store, StoredStudy, reading, store_at
 from .columns import (
     CURVE_COLUMNS,
     DTYPES,
@@ -40,6 +40,7 @@ from .columns import (
     described,
     parameter_dtypes,
 )
+from .snapshot import Snapshot
 
 MIB = 2**20
 GIGA = 10**9
@@ -79,16 +80,7 @@ def trials(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
         StudyUnreadableError: what the store has of it is broken, or something else has written it.
         StoreError: the store cannot be reached, or its address is none.
     """
-    several, stored = _read(study, store)
-    with reading(*(s.place for s in stored)):
-        rows = [
-            {"study": s.name, **_trial_row(trial, _watts(s.manifest))}
-            for s in stored
-            for trial in s.trials
-        ]
-        parameters = _in_order({name for trial in _each(stored) for name in _parameters(trial)})
-        names = [STUDY_COLUMN.name] * several + [c.name for c in COLUMNS] + parameters
-        return _framed(rows, names, COLUMNS, stored, several)
+    return _loaded(study, store, "trials", COLUMNS)
 
 
 def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.DataFrame:
@@ -96,27 +88,44 @@ def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
 
     Args and errors are those of `trials`.
     """
-    several, stored = _read(study, store)
-    with reading(*(s.place for s in stored)):
-        rows = [
-            {"study": s.name, **row}
-            for s in stored
-            for trial in s.trials
-            for row in _curve_rows(trial)
-        ]
-        names = [STUDY_COLUMN.name] * several + [c.name for c in CURVE_COLUMNS]
-        return _framed(rows, names, CURVE_COLUMNS, stored, several)
+    return _loaded(study, store, "curves", CURVE_COLUMNS)
 
 
-def _read(study: str | Sequence[str], store: Place | None) -> tuple[bool, tuple[StoredStudy, ...]]:
-    several = not isinstance(study, str)
-    names = dict.fromkeys(study) if several else [study]
+def _loaded(
+    study: str | Sequence[str], store: Place | None, kind: str, columns: Sequence[Column]
+) -> pd.DataFrame:
+    """One study's frame, or several studies' joined in one."""
     place = store_at(store)
-    return several, tuple(place.read(name) for name in names)
+    if isinstance(study, str):
+        return _loaded_one(place, study, kind)
+    frames = {name: _loaded_one(place, name, kind) for name in dict.fromkeys(study)}
+    return _joined(frames, columns)
 
 
-def _each(stored: Iterable[StoredStudy]) -> Iterable[FrozenTrial]:
-    return (trial for study in stored for trial in study.trials)
+def _loaded_one(place: Store, name: str, kind: str) -> pd.DataFrame:
+    """From its snapshot, or from the store."""
+    snapshot = Snapshot(place, name, kind)
+    frame = snapshot.load()
+    if frame is not None:
+        return frame
+    stored = place.read(name)
+    with reading(stored.place):
+        frame = _trials_frame(stored) if kind == "trials" else _curves_frame(stored)
+        states = [_state(trial) for trial in stored.trials]
+    snapshot.keep(frame, pd.Series(states, dtype="string"))
+    return frame
+
+
+def _trials_frame(stored: StoredStudy) -> pd.DataFrame:
+    rows = [_trial_row(trial, _watts(stored.manifest)) for trial in stored.trials]
+    found = {name for trial in stored.trials for name in _parameters(trial)}
+    names = [c.name for c in COLUMNS] + _in_order(found)
+    return _framed(rows, names, COLUMNS, stored)
+
+
+def _curves_frame(stored: StoredStudy) -> pd.DataFrame:
+    rows = [row for trial in stored.trials for row in _curve_rows(trial)]
+    return _framed(rows, [c.name for c in CURVE_COLUMNS], CURVE_COLUMNS, stored)
 
 
 def _watts(manifest: Mapping[str, Any]) -> float | None:
@@ -128,7 +137,7 @@ def _trial_row(trial: FrozenTrial, watts: float | None) -> Row:
     attributes = trial.user_attrs
     config = attributes.get(CONFIG_KEY) or {}
     outcome = attributes.get(OUTCOME_KEY) or {}
-    state = outcome.get("state", State.RUNNING)  # not Optuna's, which has no infeasible
+    state = _state(trial)
     epochs = _epochs(trial)
     footprint, excess_bytes = _footprint(trial), outcome.get("excess_bytes")
     return {
@@ -166,7 +175,7 @@ def _curve_rows(trial: FrozenTrial) -> Iterable[Row]:
     for number, report in _epochs(trial).items():
         yield {
             "trial": trial.number,
-            "state": (attributes.get(OUTCOME_KEY) or {}).get("state", State.RUNNING),
+            "state": _state(trial),
             "family": attributes.get(FAMILY_KEY),
             "model": _model(attributes.get(CONFIG_KEY) or {}),
             "epoch": number,
@@ -175,6 +184,11 @@ def _curve_rows(trial: FrozenTrial) -> Iterable[Row]:
             "cpu_seconds": report.get("cpu_seconds"),
             "card_hours": footprint.card_hours(number) if footprint else None,
         }
+
+
+def _state(trial: FrozenTrial) -> str:
+    """Not Optuna's, which has no infeasible."""
+    return (trial.user_attrs.get(OUTCOME_KEY) or {}).get("state", State.RUNNING)
 
 
 def _epochs(trial: FrozenTrial) -> dict[int, Mapping[str, Any]]:
@@ -303,22 +317,43 @@ def _in_order(found: set[str]) -> list[str]:
 
 
 def _framed(
-    rows: Sequence[Row],
-    names: Sequence[str],
-    columns: Iterable[Column],
-    stored: Sequence[StoredStudy],
-    several: bool,
+    rows: Sequence[Row], names: Sequence[str], columns: Iterable[Column], stored: StoredStudy
 ) -> pd.DataFrame:
     dtypes = parameter_dtypes() | DTYPES
     frame = pd.DataFrame(
         {name: _series([row.get(name) for row in rows], dtypes.get(name)) for name in names}
     )
     frame.attrs["columns"] = described(names, columns)
-    if several:
-        frame.attrs["manifests"] = {study.name: study.manifest for study in stored}
-    else:
-        frame.attrs["manifest"] = stored[0].manifest
+    frame.attrs["manifest"] = stored.manifest
     return frame
+
+
+def _joined(frames: Mapping[str, pd.DataFrame], columns: Sequence[Column]) -> pd.DataFrame:
+    """One frame of several studies', with the study first and the parameters of all."""
+    fixed = [column.name for column in columns]
+    found = {str(name) for frame in frames.values() for name in frame.columns}
+    names = [*fixed, *_in_order(found.difference(fixed))]
+    studies = [name for name, frame in frames.items() for _ in range(len(frame))]
+    joined = pd.DataFrame({STUDY_COLUMN.name: pd.Series(studies, dtype="string")})
+    for name in names:
+        joined[name] = _stacked(name, frames.values())
+    joined.attrs["columns"] = described([STUDY_COLUMN.name, *names], columns)
+    joined.attrs["manifests"] = {name: frame.attrs["manifest"] for name, frame in frames.items()}
+    return joined
+
+
+def _stacked(name: str, frames: Iterable[pd.DataFrame]) -> pd.Series:
+    """One column of several frames; where a frame has none, it is missing.
+
+    A parameter that is not from here may have a type in each: then its values are texts.
+    """
+    dtypes = {frame[name].dtype for frame in frames if name in frame}
+    dtype = dtypes.pop() if len(dtypes) == 1 else pd.StringDtype()
+    parts = [
+        frame[name].astype(dtype) if name in frame else pd.Series(None, frame.index, dtype)
+        for frame in frames
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _series(values: list[Any], dtype: str | None) -> pd.Series:

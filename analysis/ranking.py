@@ -5,23 +5,32 @@ that reach the best baseline's F1, and tells in sentences what it left out. Ties
 F1, then to fewer hours, then to the earlier trial (and study): the order of the rows never matters.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor as round_down
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..spaces.configs import BaselineConfig
-from ..spaces.record import RANKING_COLUMNS, Role, State
+from ..spaces.record import RANKING_COLUMNS, State
 from .columns import described
-
-Hours = Literal["modelled", "measured"]
-HOURS_COLUMN: dict[Hours, str] = {"modelled": "card_hours", "measured": "gpu_hours"}
+from .formulas import (
+    HOURS_COLUMN,
+    RATIO_COLUMN,
+    RATIOS,
+    Hours,
+    card_of,
+    check_hours,
+    difference_notes,
+    f1_over,
+    finite,
+    front,
+    is_complete,
+    is_control,
+    paid,
+)
+from .wording import counted
 
 RATIO = "f1-per-gpu-hour"
-RATIO_COLUMN = "f1_per_gpu_hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Order:
 
 
 ORDERS: dict[str, Order] = {
-    RATIO: Order(RATIO_COLUMN, larger_is_better=True),
+    **{column.replace("_", "-"): Order(column, larger_is_better=True) for column in RATIOS},
     **{
         name: Order(name, larger_is_better=True, has_floor=False)
         for name in ("f1", "accuracy", "precision", "recall")
@@ -96,34 +105,46 @@ def rank(
     """
     _check(by, min_f1, hours)
     name = by.replace("_", "-")
-    notes: list[str] = [*_studies_note(frame)]
-    complete = frame[frame["state"] == State.COMPLETE]
-    controls = complete[_is_control(complete)].sort_values(
+    notes: list[str] = [*difference_notes(frame)]
+    complete = frame[is_complete(frame)]
+    controls = complete[is_control(complete)].sort_values(
         ["f1", "trial"], ascending=[False, True], na_position="last"
     )
-    searched = complete[~_is_control(complete)]
-    pool = searched[_finite(searched["f1"])]
+    searched = complete[~is_control(complete)]
+    pool = searched[finite(searched["f1"])]
     notes += _incomplete_note(frame) + _unscored_note(len(searched) - len(pool))
     if len(controls) and not len(searched):
         notes.append("Only baselines are complete: there is nothing to rank beside them.")
 
-    paid = _paid(pool[HOURS_COLUMN[hours]])
-    if name == RATIO and len(pool) and not paid.notna().any():
-        notes.append(_no_hours_note(frame, pool, hours))
-        name = "f1"
-    order = ORDERS[name]
+    spent = paid(pool[HOURS_COLUMN[hours]])
+    ratios = {
+        column: f1_over(pool["f1"], pool[cost[hours]])
+        for column, cost in RATIOS.items()
+        if cost[hours] in pool
+    }
+    missing = ORDERS[name].column in RATIOS and not _any(ratios.get(ORDERS[name].column))
+    if missing and len(pool):
+        cost = RATIOS[ORDERS[name].column][hours]
+        notes.append(
+            _no_hours_note(frame, pool, hours)
+            if name == RATIO
+            else f"No complete trial has {cost}, so there is no {name}: ranked by F1 instead."
+        )
+    order = ORDERS[name := "f1" if missing and len(pool) else name]
     table = pool.assign(
-        **{RATIO_COLUMN: pool["f1"] / paid, "pareto": _front(pool["f1"], paid).where(paid.notna())}
+        **ratios,
+        pareto=front(pool["f1"], spent).where(spent.notna()),
     )
-    key = _paid(table[order.column]) if order.column.endswith("hours") else table[order.column]
-    table, key = table[_finite(key)], key[_finite(key)]
-    notes += _no_key_note(len(pool) - len(table), order.column, hours)
+    key = paid(table[order.column]) if order.column.endswith("hours") else table[order.column]
+    table, key = table[finite(key)], key[finite(key)]
+    wanted = f"{hours} hours" if name == RATIO else RATIOS.get(order.column, {}).get(hours)
+    notes += _no_key_note(len(pool) - len(table), wanted or order.column)
 
     floor = _floor(controls, min_f1, order)
     notes += _floor_notes(table, controls, floor, min_f1, order)
     if floor is not None:
         table, key = table[table["f1"] >= floor], key[table["f1"] >= floor]
-    table = _in_order(table, key, paid, order)
+    table = _in_order(table, key, spent, order)
     leading = _leading(table, order, hours)
     table = table[leading + [column for column in table.columns if column not in leading]]
     table.attrs["columns"] = {
@@ -137,7 +158,7 @@ def rank(
         by=name,
         floor=floor,
         hours=hours,
-        card=_card(frame),
+        card=card_of(frame),
     )
 
 
@@ -148,25 +169,21 @@ def pareto(frame: pd.DataFrame, hours: Hours = "modelled") -> pd.Series:
     hours and is better in one of them. Equal trials are on it together. A trial without a score or
     without hours is not on it.
     """
-    candidate = (frame["state"] == State.COMPLETE).fillna(False) & ~_is_control(frame)
-    f1 = frame["f1"].where(candidate & _finite(frame["f1"]))
-    paid = _paid(frame[HOURS_COLUMN[hours]]).where(candidate)
-    return _front(f1, paid).astype(bool)
+    candidate = is_complete(frame) & ~is_control(frame)
+    f1 = frame["f1"].where(candidate & finite(frame["f1"]))
+    return front(f1, paid(frame[HOURS_COLUMN[hours]]).where(candidate)).astype(bool)
 
 
-def _front(f1: pd.Series, hours: pd.Series) -> pd.Series:
-    """The front of larger `f1` against smaller `hours`; missing values are not on it."""
-    front = np.zeros(len(f1), dtype=bool)
-    scores, paid = f1.to_numpy(float), hours.to_numpy(float)
-    best, best_hours = -np.inf, np.inf
-    for place in np.lexsort((-scores, paid)):  # fewest hours first, then the largest F1
-        if np.isnan(scores[place]) or np.isnan(paid[place]):
-            continue
-        equal = scores[place] == best and paid[place] == best_hours
-        if scores[place] > best or equal:
-            front[place] = True
-            best, best_hours = scores[place], paid[place]
-    return pd.Series(front, index=f1.index, dtype="boolean")
+def on_front(ranking: Ranking) -> Ranking:
+    """The ranked trials that are on the front of F1 against hours, with the ranks that they have.
+
+    The front is that of all trials that could be ranked: a floor takes trials off it, and never
+    puts one on it.
+    """
+    kept = ranking.table["pareto"].fillna(False).astype(bool)
+    table = ranking.table[kept].reset_index(drop=True)
+    note = f"Of {counted(len(kept), 'ranked trial')}, {len(table)} on the front of F1 and hours."
+    return replace(ranking, table=table, notes=(*ranking.notes, note))
 
 
 def _check(by: str, min_f1: float | None, hours: str) -> None:
@@ -174,33 +191,16 @@ def _check(by: str, min_f1: float | None, hours: str) -> None:
         raise ValueError(f"a ranking is by one of {', '.join(ORDERS)}; got {by=}")
     if min_f1 is not None and not 0 <= min_f1 <= 1:
         raise ValueError(f"the floor is an F1, in [0, 1]; got {min_f1=}")
-    if hours not in HOURS_COLUMN:
-        raise ValueError(f"hours are one of {', '.join(HOURS_COLUMN)}; got {hours=}")
+    check_hours(hours)
 
 
-def _is_control(frame: pd.DataFrame) -> pd.Series:
-    """Baselines, also those that a search over baselines proposed: none of them used a GPU."""
-    control = (frame["role"] == Role.CONTROL) | (frame["family"] == BaselineConfig().family)
-    return control.fillna(False).astype(bool)
-
-
-def _finite(values: pd.Series) -> pd.Series:
-    return pd.Series(np.isfinite(values.to_numpy(float, na_value=np.nan)), index=values.index)
-
-
-def _paid(hours: pd.Series) -> pd.Series:
-    """Hours that can be divided by; none and zero are both missing here."""
-    values = hours.astype(float)
-    return values.where(_finite(values) & (values > 0))
-
-
-def _in_order(table: pd.DataFrame, key: pd.Series, paid: pd.Series, order: Order) -> pd.DataFrame:
+def _in_order(table: pd.DataFrame, key: pd.Series, spent: pd.Series, order: Order) -> pd.DataFrame:
     """Sorted from the best, with `rank` as the first column."""
     keys = pd.DataFrame(
         {
             "key": (-1.0 if order.larger_is_better else 1.0) * key.astype(float),
             "f1": -table["f1"],
-            "hours": paid.reindex(table.index).fillna(np.inf),
+            "hours": spent.reindex(table.index).fillna(np.inf),
             "trial": table["trial"].astype(int),
             "study": table.get("study", pd.Series("", index=table.index)).astype(str),
         }
@@ -245,13 +245,13 @@ def _floor_notes(
     below = int((table["f1"] < floor).sum())
     if below < len(table):
         left_out = (
-            f"{_counted(below, 'trial')} below it left out" if below else "no trial is below it"
+            f"{counted(below, 'trial')} below it left out" if below else "no trial is below it"
         )
         return [f"The floor is F1 {floor:.4f}, {origin}: {left_out}."]
     best = table.sort_values(["f1", "trial"], ascending=[False, True]).iloc[0]
     lower = round_down(best["f1"] * 1000) / 1000
     return [
-        f"No trial reaches the floor of F1 {floor:.4f}, {origin}; {_counted(below, 'trial')} left "
+        f"No trial reaches the floor of F1 {floor:.4f}, {origin}; {counted(below, 'trial')} left "
         f"out. The best has F1 {best['f1']:.4f} ({best['model']}, trial {best['trial']}): "
         f"--min-f1 {lower:.3f} shows it."
     ]
@@ -259,58 +259,30 @@ def _floor_notes(
 
 def _no_hours_note(frame: pd.DataFrame, pool: pd.DataFrame, hours: Hours) -> str:
     other: Hours = "measured" if hours == "modelled" else "modelled"
-    having = int(_paid(pool[HOURS_COLUMN[other]]).notna().sum())
+    having = int(paid(pool[HOURS_COLUMN[other]]).notna().sum())
     if hours == "measured":
         reason = "No complete trial ran on a GPU, so there are no measured hours"
-    elif _card(frame) is None:
+    elif card_of(frame) is None:
         reason = "The study has no card, so there are no modelled hours"
     else:
         reason = "No complete trial has modelled hours"
-    instead = f" ({_counted(having, 'trial')} with --hours {other})" if having else ""
+    instead = f" ({counted(having, 'trial')} with --hours {other})" if having else ""
     return f"{reason}{instead} and no F1 per GPU-hour: ranked by F1 instead."
 
 
-def _no_key_note(missing: int, column: str, hours: Hours) -> list[str]:
-    if not missing:
-        return []
-    what = f"{hours} hours" if column == RATIO_COLUMN else column
-    return [f"{_counted(missing, 'complete trial')} without {what} left out."]
+def _any(values: pd.Series | None) -> bool:
+    return values is not None and bool(values.notna().any())
+
+
+def _no_key_note(missing: int, what: str) -> list[str]:
+    return [f"{counted(missing, 'complete trial')} without {what} left out."] if missing else []
 
 
 def _unscored_note(unscored: int) -> list[str]:
-    return [f"{_counted(unscored, 'complete trial')} without an F1 left out."] if unscored else []
+    return [f"{counted(unscored, 'complete trial')} without an F1 left out."] if unscored else []
 
 
 def _incomplete_note(frame: pd.DataFrame) -> list[str]:
     counts = frame["state"].value_counts()
     told = [f"{counts[s]} {s}" for s in State if s in counts.index and s != State.COMPLETE]
     return [f"Only complete trials are ranked; beside them: {', '.join(told)}."] if told else []
-
-
-def _studies_note(frame: pd.DataFrame) -> list[str]:
-    """Several studies compare only on one corpus and one card."""
-    manifests = frame.attrs.get("manifests", {}).values()
-    digests = {(m.get("corpus") or {}).get("digest") for m in manifests}
-    cards = {_card_name(m) for m in manifests}
-    return [
-        f"The studies differ in their {what}: {consequence} do not compare between them."
-        for what, values, consequence in (
-            ("corpus", digests, "scores"),
-            ("card", cards, "modelled hours and memory"),
-        )
-        if len(values) > 1
-    ]
-
-
-def _card(frame: pd.DataFrame) -> str | None:
-    manifests = frame.attrs.get("manifests") or {"": frame.attrs.get("manifest", {})}
-    names = [name for name in map(_card_name, manifests.values()) if name is not None]
-    return ", ".join(dict.fromkeys(names)) or None
-
-
-def _card_name(manifest: Mapping[str, Any]) -> str | None:
-    return (manifest.get("card") or {}).get("name")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

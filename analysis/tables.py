@@ -3,8 +3,10 @@
 Numbers are rounded here and nowhere else; a missing value is `-` in a table and null in JSON.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -14,8 +16,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ..spaces.configs import backbone_label
-from .ranking import HOURS_COLUMN, ORDERS, RATIO_COLUMN, Ranking
+from ..spaces.configs import backbone_label, model_label
+from ..spaces.record import State
+from .compare import Comparison
+from .confirmation import Confirmation
+from .formulas import HOURS_COLUMN, RATIO_COLUMN, TOTAL_COLUMN, Hours
+from .ranking import ORDERS, Ranking
 
 WIDTH = 100  # of a table that goes to no terminal; under it, columns stand closer
 LEAST_WIDTH = 80  # a terminal that is narrower breaks the lines itself
@@ -86,6 +92,13 @@ CONTROLS_SHOWN = (
     Shown("cpu_seconds", "CPU\nseconds", amount),
     Shown("wall_seconds", "wall\nseconds", amount),
 )
+_HEADERS = {
+    "f1_per_gpu_hour_marginal": "F1 per marginal\nGPU-hour",
+    "f1_per_kwh": "F1 per\nkWh",
+}
+_METRIC_HEADER = {"accuracy": "accu-\nracy", "precision": "preci-\nsion", "recall": "recall"}
+_HOURS_HEADER: dict[Hours, str] = {"modelled": "card\nhours", "measured": "GPU\nhours"}
+ENDS = (State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED)
 
 
 def trials_table(frame: pd.DataFrame, title: str, width: int = WIDTH) -> Group:
@@ -115,11 +128,155 @@ def controls_table(ranking: Ranking, width: int = WIDTH) -> Group:
     return Group(Text(title), table_of(ranking.controls, CONTROLS_SHOWN, width))
 
 
-def hours_sentence(ranking: Ranking) -> str:
-    """What the hours of a ranking are."""
-    if ranking.hours == "measured":
+def interval_of(row: pd.Series, column: str, shape: Callable[[float], str]) -> str | None:
+    """A column with its interval, as one cell; None where it has no value."""
+    if pd.isna(row[column]):
+        return None
+    low, high = shape(row[f"{column}_low"]), shape(row[f"{column}_high"])
+    return f"{shape(row[column])} [{low}, {high}]"
+
+
+def confirmation_tables(
+    found: Confirmation, study: str, width: int = WIDTH
+) -> Iterator[Group | Text]:
+    """The models on test, the train fractions where there are some, and the sentences."""
+    several = found.models["backbone"].dropna().nunique() > 1
+    models = _with_intervals(found.models)
+    yield Group(
+        Text(f"{study}, confirmed on test: means over the seeds, with 95 % intervals"),
+        table_of(models, _confirmed_shown(several), width),
+    )
+    if models["difference"].notna().any():
+        yield Group(
+            Text("F1 on test less the best baseline's, paired by patients"),
+            table_of(models[models["difference"].notna()], _COMPARED_SHOWN, width),
+        )
+    if found.fractions is not None:
+        yield Group(
+            Text("F1 on test by the number of training notes"),
+            table_of(_with_intervals(found.fractions), _FRACTIONS_SHOWN, width),
+        )
+    for sentence in found.sentences:
+        yield Text(sentence)
+
+
+def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    shapes = {"test_f1": decimals, "test_accuracy": decimals, "difference": "{:+.3f}".format}
+    frame = frame.copy()
+    for column, shape in shapes.items():
+        if column in frame:
+            cells = [interval_of(row, column, shape) for _, row in frame.iterrows()]
+            frame[f"{column}_shown"] = pd.Series(cells, index=frame.index, dtype="string")
+    return frame
+
+
+def decimals(value: float) -> str:
+    """Three decimals: an interval is wider than the fourth.
+
+    >>> decimals(0.81236)
+    '0.812'
+    """
+    return f"{value:.3f}"
+
+
+_FRACTIONS_SHOWN = (
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("train_fraction", "train\nfraction", "{:g}".format),
+    Shown("training_notes", "notes", "{:,}".format),
+    Shown("training_patients", "patients", "{:,}".format),
+    Shown("seeds", "seeds"),
+    Shown("test_f1_shown", "test F1"),
+)
+
+
+def _confirmed_shown(several_backbones: bool) -> tuple[Shown, ...]:
+    return (
+        Shown("trial", "trial"),
+        Shown("model", "model", left=True),
+        *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
+        Shown("seeds", "seeds"),
+        Shown("validation_f1", "validation\nF1", decimals),
+        Shown("test_f1_shown", "test F1"),
+        Shown("gap", "gap", "{:+.3f}".format),
+        Shown("test_accuracy_shown", "test accuracy"),
+    )
+
+
+_COMPARED_SHOWN = (
+    Shown("trial", "trial"),
+    Shown("model", "model", left=True),
+    Shown("difference_shown", "difference"),
+    Shown("p_value", "p", decimals),
+    Shown("p_value_corrected", "p, by\nHolm", decimals),
+    Shown("verdict", "verdict", left=True),
+)
+
+
+def comparison_table(comparison: Comparison, studies: str, width: int = WIDTH) -> Group:
+    """A row a model, then what its hours and its counts are; a narrow one has fewer metrics."""
+    table, total = comparison.table, TOTAL_COLUMN[comparison.hours]
+    told = table.assign(
+        label=_labels(table),
+        ends=table[[state.value for state in ENDS]].astype(str).agg("/".join, axis=1),
+    )
+    metrics = ("accuracy", "precision", "recall") if width >= WIDTH else ()
+    shown = (
+        Shown("study", "study", left=True),
+        Shown("label", "model", left=True),
+        Shown("f1", "F1", score),
+        *(Shown(name, _METRIC_HEADER[name], "{:.3f}".format) for name in metrics),
+        Shown("trial", "trial"),
+        Shown("trainable_parameters", "trainable\nparameters", "{:,}".format),
+        Shown(HOURS_COLUMN[comparison.hours], _HOURS_HEADER[comparison.hours], amount),
+        Shown("times_cheapest", "times\nleast", amount),
+        Shown(total, "hours\nin all", amount),
+        Shown("ends", "trials"),
+    )
+    return Group(
+        Text(f"{studies}: the best complete trial of each model"),
+        table_of(told, shown, min(width, WIDTH - 1)),
+        Text(f"Trials: {'/'.join(ENDS)}."),
+        Text(f"{_in_all(comparison)}\n" if table[total].notna().any() else ""),
+    )
+
+
+def _labels(table: pd.DataFrame) -> list[str]:
+    rows = table[["model", "backbone", "mode"]].fillna("").itertuples(index=False)
+    return [model_label(*row) or MISSING for row in rows]
+
+
+def models_table(comparison: Comparison, width: int = WIDTH) -> Table:
+    """The same in short: the best F1, its F1 per hour, hours and trials in all."""
+    table, total = comparison.table, TOTAL_COLUMN[comparison.hours]
+    shown = (
+        Shown("label", "model", left=True),
+        Shown("f1", "best F1", score),
+        Shown("trial", "trial"),
+        Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
+        Shown(total, "hours\nin all", amount),
+        *(Shown(state.value, state.value) for state in ENDS),
+    )
+    return table_of(table.assign(label=_labels(table)), shown, width)
+
+
+def _in_all(comparison: Comparison) -> str:
+    """What the hours are, and how many all trials took."""
+    if comparison.hours == "measured":
+        in_all = f"All trials: {amount(comparison.gpu_hours)} GPU hours."
+    else:
+        in_all = (
+            "In all: every trial of the model, its encoding once; the whole table: "
+            f"{amount(comparison.card_hours)}, each backbone's encoding once."
+        )
+    return f"{hours_sentence(comparison)}\n{in_all}"
+
+
+def hours_sentence(table: Ranking | Comparison) -> str:
+    """What the hours of a table are."""
+    if table.hours == "measured":
         return "Hours are measured here: device time times the fraction of the GPU held."
-    card = f"the card {ranking.card}" if ranking.card else "the study's card"
+    card = f"the card {table.card}" if table.card else "the study's card"
     return (
         f"Hours are modelled on {card}: all epochs paid, and the encoding of the whole corpus, "
         "as if each trial had been trained alone."
@@ -137,10 +294,11 @@ def _ranking_shown(ranking: Ranking, *, several_backbones: bool) -> tuple[Shown,
         Shown("trial", "trial"),
         Shown("model", "model", left=True),
         *[Shown("backbone", "backbone", backbone_label, left=True)] * several_backbones,
-        *[Shown(ordered, ordered.replace("_", "\n", 1), shape)] * (ordered not in always),
+        *[Shown(ordered, _HEADERS.get(ordered, ordered.replace("_", "\n", 1)), shape)]
+        * (ordered not in always),
         Shown(RATIO_COLUMN, "F1 per\nGPU-hour", amount),
         Shown("f1", "F1", score),
-        Shown(hours, {"card_hours": "card\nhours"}.get(hours, "GPU\nhours"), amount),
+        Shown(hours, _HOURS_HEADER[ranking.hours], amount),
         Shown("peak_mib", "peak\nMiB", amount),
         Shown("trainable_parameters", "trainable\nparameters", "{:,}".format),
         Shown("pareto", "Pareto", yes),
@@ -173,14 +331,25 @@ def console(file: IO[str] | None = None) -> Console:
     return shown
 
 
+@contextmanager
+def result_console(path: Path | None) -> Iterator[Console]:
+    """The same into a file, or into standard output where there is none."""
+    if path is None:
+        yield console()
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield console(file)
+
+
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One dictionary of JSON values a row; missing, not a number and infinite are None."""
     columns = [str(name) for name in frame.columns]
-    rows = zip(*(map(_as_json, frame[name]) for name in columns), strict=True)
+    rows = zip(*(map(as_json, frame[name]) for name in columns), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """A cell as a JSON value; missing, not a number and infinite are None."""
     if pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):

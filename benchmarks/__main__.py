@@ -4,7 +4,18 @@ import platform
 
 import torch
 
-from . import busy, encoding, head_epoch, overhead, scratch_epoch, simulation, storage
+from . import (
+    busy,
+    encoding,
+    frame,
+    head_epoch,
+    overhead,
+    prediction,
+    report,
+    scratch_epoch,
+    simulation,
+    storage,
+)
 
 
 def main() -> None:
@@ -13,8 +24,8 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ", end=""
     )
     print(f"torch {torch.__version__}, {platform.python_version()}")
-    parts = (encoding, head_epoch, scratch_epoch, storage, overhead, simulation, busy)
-    for benchmark in parts:
+    parts = (encoding, prediction, head_epoch, scratch_epoch, storage, frame, report, overhead)
+    for benchmark in (*parts, simulation, busy):
         print(benchmark.measure(), flush=True)
 
 

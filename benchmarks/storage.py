@@ -87,7 +87,7 @@ def write(store: Place, name: str, trials: int) -> Spent:
     proposals = []
     for _ in range(trials):
         trial = asked.ask()
-        proposals.append((space.suggest(trial), asked.trials[trial.number]))
+        proposals.append((space.suggest(trial), asked.get_trials(deepcopy=False)[trial.number]))
     study = Study.create(store, name, {"objective": ["f1"]})
     marks = np.zeros((trials, 4))
     for row, (config, sampled) in zip(marks, proposals, strict=True):

@@ -85,12 +85,14 @@ def trained(config: Config) -> list[Step]:
     return steps
 
 
-def record(store: Path, *, trials: int = 60, slots: int = 1, name: str = "lab") -> None:
+def record(
+    store: Path, *, trials: int = 60, slots: int = 1, name: str = "lab", rungs: bool = True
+) -> None:
     """A search with the random sampler, as it would have been."""
     manifest = {
         "objective": ["f1"],
         "study": name,
-        "settings": SETTINGS,
+        "settings": {**SETTINGS, "rungs": rungs},
         "space_file": "",
         "card": {"name": "toy"},
     }
@@ -107,7 +109,7 @@ def record(store: Path, *, trials: int = 60, slots: int = 1, name: str = "lab") 
         study,
         proposer,
         need,
-        study_rungs(MAX_EPOCHS, wanted=True),
+        study_rungs(MAX_EPOCHS, wanted=rungs),
         Budget(trials=trials),
         seed=0,
         elapsed_hours=clock.hours,

@@ -87,7 +87,7 @@ class Ahead:
             if proposal is None:
                 return Drawing(tuple(refused), None, None, exhausted=True)
             try:
-                footprint = self._footprint(proposal.config)
+                footprint = (proposal.footprint or self._footprint)(proposal.config)
             except ValueError as error:
                 raise SpaceError(f"a proposed config cannot be built: {error}") from error
             if footprint is None or footprint.excess_bytes <= 0:

@@ -8,8 +8,7 @@ many slots more: a group's configs are asked for before any of them has ended.
 import math
 from collections.abc import Callable, Hashable
 
-from ..spaces.together import shared_shape
-from ..trainables.assignment import Assignment
+from ..trainables.assignment import Assignment, shape_of
 from ..trainables.group import RESIDENT_SHARE
 from .plan import Plan, Turn
 
@@ -57,7 +56,8 @@ class Groups:
 
     def came_apart(self, number: int) -> None:
         """A group of this trial's shape could not go on as one: no other one is formed."""
-        self._unfit.add(shared_shape(self._plan.study.trials[number].config))
+        trial = self._plan.study.trials[number]
+        self._unfit.add(shape_of(trial.config, trial.replicate))
 
     def is_over(self) -> bool:
         """Whether no more trials start, without starting one."""
@@ -77,7 +77,7 @@ class Groups:
 
     def _shape(self, assignment: Assignment) -> Hashable | None:
         """What the trials of its group have in common; None: it is trained alone."""
-        shape = shared_shape(assignment.config)
+        shape = shape_of(assignment.config, assignment.replicate)
         return None if assignment.number in self._alone or shape in self._unfit else shape
 
     def _fit(self, group: list[Assignment]) -> bool:

@@ -16,17 +16,18 @@ import torch
 from ..spaces.catalogue import Space
 from ..spaces.configs import Mode, backbone_label
 from ..spaces.record import UNREADABLE
-from ..stores import Store, StoreError, store_at
+from ..stores import Store, StoreError, confirmed_by, store_at
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
 from ..trainables.models.backbones import BackboneError, check, load_backbone
 from ..trainables.notes.cache import cache_path
-from ..trainables.notes.corpus import Columns, Corpus, CorpusError, Part, read_corpus
+from ..trainables.notes.corpus import Corpus, CorpusError, Part
 from ..trainables.notes.features import fastest_precision
 from ..trainables.training.states import Kind, Saved, StateStore, state_store
 from .manifest import differences, manifest_of
 from .plan import Budget
+from .replicates import Wanted
 from .sampling import LEARNS_WHAT_FITS, SpaceError
 from .settings import MOST, Request, Settings, budget_problems, most_problems, told
 from .space_checks import check_sampler
@@ -61,6 +62,7 @@ class Prepared:
     work: Path  # folder of what stays on this machine
     states: StateStore  # of its trials
     forgotten_at: str = ""  # when its confidential files were removed, if they were
+    wanted: tuple[Wanted, ...] = ()  # of a confirmation: the trials, which nobody has to propose
 
     @property
     def warnings(self) -> list[str]:
@@ -109,6 +111,12 @@ def prepare(request: Request) -> Prepared:
 
 def _continued(request: Request, store: Store, problems: list[str]) -> Study | None:
     """The study that goes on; None for a new one, whose name must be free."""
+    if searched := confirmed_by(request.study):
+        problems.append(
+            f"the study {request.study!r} is what confirms {searched!r}, and is not searched: "
+            f"`headhunt confirm {searched}` makes it and goes on with it"
+        )
+        return None
     if not request.resume:
         return _try(problems, StoreError, lambda: store.refuse_taken(request.study))
     study = _try(problems, StoreError, lambda: Study.open(store, request.study))
@@ -127,19 +135,19 @@ def _prepared(
 ) -> Prepared:
     stored = continued.manifest if continued else None
     settings = _settings(request, stored, problems)
-    corpus = _corpus(request, settings, problems)
+    corpus = corpus_in(request.notes, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = _backbones(store, settings, problems)
+    identities = identities_of(store, settings.backbones, problems)
     space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,
         SpaceError,
         lambda: check_sampler(settings.sampler, space, settings.objective),
     )
-    problems += _range_problems(settings, request)
+    problems += range_problems(settings, request)
     problems += _objective_problems(settings)
-    problems += _checkpoint_problems(settings, request)
-    problems += _frequency_problems(settings, corpus)
+    problems += checkpoint_problems(settings, request)
+    problems += frequency_problems(settings, corpus)
     budget = _budget(request, stored, card, problems)
     problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
@@ -169,15 +177,15 @@ def _prepared(
         precision=precision,
         study=study,
         work=store.work,
-        states=_states(settings, study),
+        states=states_of(settings, study),
         forgotten_at=forgotten_at,
     )
 
 
-def _states(settings: Settings, study: Study) -> StateStore:
+def states_of(settings: Settings, study: Study) -> StateStore:
     """Of the study's trials: in its folder, or where the settings say, under that folder's name."""
     if settings.checkpoints:
-        return state_store(settings.checkpoints, study.folder.name)
+        return state_store(settings.checkpoints, study.own_name)
     return study.states
 
 
@@ -217,30 +225,19 @@ def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list
     return Settings(**values)
 
 
-def _corpus(request: Request, settings: Settings, problems: list[str]) -> Corpus | None:
-    columns = Columns(
-        text=settings.text_column,
-        label=settings.label_column,
-        patient=settings.patient_column or None,
-        split=settings.split_column or None,
-    )
+def corpus_in(notes: Path, settings: Settings, problems: list[str]) -> Corpus | None:
+    """The corpus in the file, as the settings say to read it; None where it has problems."""
     try:
-        return read_corpus(
-            request.notes,
-            columns=columns,
-            conflicting=settings.conflicting,
-            seed=settings.seed,
-            train_fraction=settings.train_fraction,
-        )
+        return settings.read_corpus(notes)
     except CorpusError as error:
         problems += error.problems
         return None
 
 
-def _backbones(store: Store, settings: Settings, problems: list[str]) -> dict[str, str]:
+def identities_of(store: Store, backbones: Sequence[str], problems: list[str]) -> dict[str, str]:
     """Load each backbone once: a torn or missing weight must show before the study is made."""
     identities = {}
-    for name in settings.backbones:
+    for name in backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
             identities[name] = load_backbone(name, cache_path(store.work)).identity
@@ -286,7 +283,7 @@ def _objective_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def _checkpoint_problems(settings: Settings, request: Request) -> list[str]:
+def checkpoint_problems(settings: Settings, request: Request) -> list[str]:
     """Where states cannot be kept, which is tried."""
     place = settings.checkpoints
     if not place:
@@ -308,7 +305,7 @@ def _checkpoint_problems(settings: Settings, request: Request) -> list[str]:
     return []
 
 
-def _frequency_problems(settings: Settings, corpus: Corpus | None) -> list[str]:
+def frequency_problems(settings: Settings, corpus: Corpus | None) -> list[str]:
     """A frequency that no word can have: there are not so many patients."""
     if corpus is None or settings.min_document_frequency <= 1:
         return []
@@ -321,7 +318,7 @@ def _frequency_problems(settings: Settings, corpus: Corpus | None) -> list[str]:
     ]
 
 
-def _range_problems(settings: Settings, request: Request) -> list[str]:
+def range_problems(settings: Settings, request: Request) -> list[str]:
     """Numbers out of range, each with its option."""
     unknown = [o for o in settings.objective if o not in OBJECTIVES]
     rules = (

@@ -30,7 +30,6 @@ def manifest_of(
     precision: str,
 ) -> dict[str, Any]:
     """What was asked, as JSON values, without a word of a note."""
-    parts = {part.name.lower(): len(corpus.indices(part)) for part in Part}
     return {
         "study": request.study,
         "settings": {
@@ -45,19 +44,31 @@ def manifest_of(
         "precision": precision,
         "card": card.to_dict() if card else None,
         "backbones": identities,
-        "corpus": {
-            "digest": corpus.digest,
-            "notes": len(corpus),
-            "classes": list(corpus.label_names),
-            "parts": parts,
-        },
+        "corpus": corpus_facts(corpus),
         "budget": asdict(budget),
+        **made_by(),
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes a study, and when."""
+    return {
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("headhunt", "torch", "ray", "optuna")},
         },
         "commit": commit(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, Any]:
+    """What a study keeps of its notes."""
+    return {
+        "digest": corpus.digest,
+        "notes": len(corpus),
+        "classes": list(corpus.label_names),
+        "parts": {part.name.lower(): len(corpus.indices(part)) for part in Part},
     }
 
 

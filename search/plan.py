@@ -18,7 +18,7 @@ from ..trainables.steps import Step
 from ..trainables.training.states import Kind, StateStore
 from .ahead import Ahead
 from .rungs import Rungs
-from .sampling import Proposes
+from .sampling import Proposal, Proposes
 from .stopping import UNLIKELY, chance_of_better
 from .study import Study, Trial
 
@@ -78,6 +78,7 @@ class Plan:
         watcher: Watcher,
         states: StateStore | None = None,
         known_end: Callable[[Config], Outcome | None] = lambda _: None,
+        kept_weights: int = KEPT_WEIGHTS,
     ) -> None:
         """Take up the study where it stands.
 
@@ -93,9 +94,11 @@ class Plan:
             states: of the trials, removed when no longer needed; the study's own by default.
             known_end: of a config that need not run, because the work before it has shown how it
                 would end; None of all others.
+            kept_weights: trials whose best epoch's weights are kept after their end.
         """
         self.study, self.budget, self.watcher = study, budget, watcher
         self._known_end, self._states = known_end, states or study.states
+        self._most_kept = kept_weights
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._deaths: dict[int, int] = {}
@@ -112,7 +115,7 @@ class Plan:
             if t.state is State.COMPLETE and t.best and not isinstance(t.config, BaselineConfig)
         ]
         complete.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
-        self._kept = complete[:KEPT_WEIGHTS]
+        self._kept = complete[:kept_weights]
         self._waiting = [t.number for t in study.trials if t.state is State.RUNNING]
         self._tidy()
 
@@ -253,8 +256,9 @@ class Plan:
                 proposal.config,
                 proposal.sampled,
                 role=proposal.role,
-                seed=self._trial_seed(),
+                seed=self._trial_seed(proposal),
                 footprint=footprint,
+                replicate=proposal.replicate,
             )
             self.watcher.on_end(refused)
         if drawing.drawn is None:
@@ -268,8 +272,9 @@ class Plan:
             drawing.drawn.config,
             drawing.drawn.sampled,
             role=drawing.drawn.role,
-            seed=self._trial_seed(),
+            seed=self._trial_seed(drawing.drawn),
             footprint=drawing.footprint,
+            replicate=drawing.drawn.replicate,
         )
         self._ahead.accept(drawing.drawn, trial)
         return trial
@@ -281,8 +286,10 @@ class Plan:
             self.end(trial.number, outcome)
         return outcome is not None
 
-    def _trial_seed(self) -> int:
+    def _trial_seed(self, proposal: Proposal) -> int:
         """Of the trial that is recorded next; the last part is its replicate."""
+        if proposal.seed is not None:
+            return proposal.seed
         return derive_seed(self._seed, "trial", len(self.study.trials), 0)
 
     def _exhausted(self) -> str:
@@ -309,6 +316,7 @@ class Plan:
             config=trial.config,
             seed=trial.seed,
             known_epochs=len(trial.reports),
+            replicate=trial.replicate,
         )
 
     def _replay(self, trial: Trial) -> None:
@@ -370,8 +378,8 @@ class Plan:
         if ended.state is State.COMPLETE:
             self._kept.append(ended)
             self._kept.sort(key=lambda t: (-t.best.f1 if t.best else 0.0, t.number))
-            dropped = self._kept[KEPT_WEIGHTS:]
-            self._kept = self._kept[:KEPT_WEIGHTS]
+            dropped = self._kept[self._most_kept :]
+            self._kept = self._kept[: self._most_kept]
         else:
             dropped = [ended]
         for trial in dropped:

@@ -5,6 +5,7 @@ It goes to standard error; standard output is for results. It computes nothing b
 
 import time
 from collections import Counter
+from math import isfinite
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,14 +13,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..spaces.configs import backbone_label
+from ..spaces.configs import backbone_label, model_label
 from ..spaces.record import EpochReport, State
 from .layout import Layout, NodeSlots
 from .plan import Plan, Watcher
 from .run import Encoding, Show
 from .study import Trial
+from .tally import ModelTally, Tally
 
 REDRAW_SECONDS = 0.5
+MODELS_SHOWN = 12  # in the live view, the best of them; `headhunt status` shows all
 LINE_EVERY = 20  # percent of an encoding between two lines where there is no terminal
 
 
@@ -136,12 +139,13 @@ class ProgressView:
             running.add_column(column, justify="left" if column == "model" else "right")
         for trial in trials:
             if trial.state is State.RUNNING:
-                best = f"{trial.best.f1:.3f}" if trial.best else ""
+                best = f"{trial.best.f1:.3f}" if trial.best and isfinite(trial.best.f1) else ""
                 running.add_row(
                     str(trial.number), trial.config.model, str(len(trial.reports)), best
                 )
         head = [Text(line) for line in (summary(self._plan, self._left()), self._waits_for) if line]
-        self._live.update(Group(*head, running), refresh=True)
+        models = models_so_far(self._plan.study.tally)
+        self._live.update(Group(*head, running, Text(), models), refresh=True)
 
     def _left(self) -> str:
         """Time left by the share of the budget that this run has spent, or ""."""
@@ -173,7 +177,7 @@ def summary(plan: Plan, left: str) -> str:
     trials = plan.study.trials
     counts = Counter(trial.state for trial in trials)
     parts = [f"{counts[state]} {state}" for state in State if counts[state]]
-    complete = [t for t in trials if t.state is State.COMPLETE and t.best]
+    complete = [t for t in trials if t.state is State.COMPLETE and t.best and not t.replicate]
     best = max(complete, key=lambda t: t.best.f1 if t.best else 0.0, default=None)
     if best is not None and best.best is not None:
         parts.append(f"best F1 {best.best.f1:.3f} ({best.config.model}, trial {best.number})")
@@ -181,15 +185,44 @@ def summary(plan: Plan, left: str) -> str:
     return " · ".join([*parts, *([left] if left else [])])
 
 
+def models_so_far(tally: Tally) -> Table:
+    """A row a model from the best F1, with the figures of `headhunt status`."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    ends = (State.COMPLETE, State.PRUNED, State.INFEASIBLE, State.FAILED)
+    for column in ("model", "best F1", "F1 per GPU-hour", "card hours in all", *ends):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    rows = sorted(tally.models.items(), key=lambda row: (-_best_f1(row[1]), row[0]))
+    for names, model in rows[:MODELS_SHOWN]:
+        best, hours = model.best, model.card_hours
+        paid = best.card_hours if best else 0.0
+        table.add_row(
+            model_label(*names),
+            f"{_best_f1(model):.4f}" if best else "",
+            f"{_best_f1(model) / paid:.3g}" if paid else "",
+            "" if hours is None else f"{hours:.3g}",
+            *(str(model.states[state]) for state in ends),
+        )
+    return table
+
+
+def _best_f1(model: ModelTally) -> float:
+    return model.best.best.f1 if model.best and model.best.best else -1.0
+
+
 def describe(trial: Trial) -> str:
     """One line about a trial that has ended."""
     name = f"trial {trial.number} {trial.config.model}"
+    if (again := trial.replicate) is not None:
+        share = "" if again.train_fraction == 1 else f", {again.train_fraction:g} of the notes"
+        name += f" (trial {again.trial} again, seed {again.number}{share})"
     match trial.state:
         case State.COMPLETE | State.PRUNED if trial.best:
             hours = f", {trial.card_hours:.3g} card hours" if trial.footprint else ""
             epochs = len(trial.reports)
             many = "epoch" if epochs == 1 else "epochs"
-            return f"{name} {trial.state}: F1 {trial.best.f1:.3f} in {epochs} {many}{hours}"
+            test = trial.outcome.test if trial.outcome else None
+            score = f"test F1 {test.f1:.3f}" if test else f"F1 {trial.best.f1:.3f}"
+            return f"{name} {trial.state}: {score} in {epochs} {many}{hours}"
         case _:
             return f"{name} {trial.state}: {trial.outcome.reason if trial.outcome else ''}"
 

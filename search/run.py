@@ -11,16 +11,18 @@ from typing import cast
 import torch
 
 from ..spaces.configs import Config, HeadConfig, Mode, backbone_label
-from ..spaces.record import Footprint, Outcome, State
+from ..spaces.record import Footprint, Outcome, Replicate, State
 from ..stores import secrets_hidden
-from ..trainables.assignment import Materials, TrainingSettings
+from ..trainables.assignment import Materials
 from ..trainables.card.cap import TooLargeError
 from ..trainables.card.cards import Card
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
 from ..trainables.models.backbones import load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
+from ..trainables.notes.corpus import Corpus
 from ..trainables.notes.features import token_lengths
+from ..trainables.notes.portion import portion
 from ..trainables.notes.split import Array, Part
 from ..trainables.notes.tokens import encode_tokens
 from ..trainables.training.batches import Ragged
@@ -32,13 +34,15 @@ from .executor.ray import Hooks, run_plan
 from .forget import tell_needs
 from .launch import Prepared, elapsed_clock
 from .layout import Layout, LayoutError, Node, lay_out
-from .plan import Plan, Watcher
+from .plan import KEPT_WEIGHTS, Plan, Watcher
+from .replicates import Replicates
 from .rungs import study_rungs
 from .sampling import Proposer
 from .side_by_side import Encoded, about
 from .space_checks import drawn_modes
 from .telling import telling_by_type
 
+Measure = Callable[[Config], Footprint | None]
 LARGE_STATES = {Mode.LAST_K, Mode.FULL}  # hundreds of megabytes an epoch
 
 
@@ -70,8 +74,9 @@ class Shared:
     """What the encoding leaves to the trials."""
 
     materials: Materials
-    footprint: Callable[[Config], Footprint | None]
+    footprint: Measure
     too_large: Mapping[str, TooLargeError]  # backbones that could not be encoded with
+    footprint_of: Callable[[Replicate], Measure]  # on what a confirming trial learns from
 
     def known_end(self, config: Config) -> Outcome | None:
         """Of a head on the features of a backbone that could not make them."""
@@ -105,7 +110,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     sign: Sign | None = None
     try:
         study.on_outage(show.on_warning)
-        tell_needs(study)
+        tell_needs(study, request.notes)
         if request.address or is_on_network(study.folder):  # else all is on this machine's disks
             sign = Sign.put_up(study.folder)
         machine = look_around()
@@ -218,14 +223,17 @@ def _plan(
 ) -> Plan:
     settings, study = prepared.settings, prepared.study
     single = len(settings.objective) == 1  # with two, F1 alone must not end a cheap trial
-    proposer = Proposer(
-        prepared.space,
-        sampler=settings.sampler,
-        seed=settings.seed,
-        objective=settings.objective,
-        trials=study.trials,
-        values=study.values,
-    )
+    if prepared.wanted:
+        proposer = Replicates(prepared.wanted, study.trials, shared.footprint_of)
+    else:
+        proposer = Proposer(
+            prepared.space,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            objective=settings.objective,
+            trials=study.trials,
+            values=study.values,
+        )
     return Plan(
         study,
         proposer,
@@ -237,6 +245,7 @@ def _plan(
         watcher=show.watcher,
         states=prepared.states,
         known_end=shared.known_end,
+        kept_weights=0 if prepared.wanted else KEPT_WEIGHTS,
     )
 
 
@@ -248,7 +257,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
     for name in settings.backbones:
         with telling_by_type(about(name)):
             lengths[name] = token_lengths(corpus, name, settings.max_tokens)
-    footprinter = _footprinter(prepared, card, lengths) if card else None
+    footprinter = _footprinter(prepared, prepared.corpus, card, lengths) if card else None
     tokens = {}
     for name in settings.backbones if modes != {Mode.FROZEN} else ():
         with telling_by_type(about(name)):
@@ -264,26 +273,32 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
         }
     encoded = _features(prepared, frozen, show)
     materials = Materials(
-        settings=TrainingSettings(
-            max_epochs=settings.max_epochs,
-            patience=settings.patience,
-            batch_limit=settings.batch_limit,
-            max_tokens=settings.max_tokens,
-            min_document_frequency=settings.min_document_frequency,
-        ),
+        settings=settings.training,
         states=prepared.states,
         cache=confidential.resolve(),
         features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},
         tokens=tokens,
         limit_bytes=card.limit_bytes if card else None,
+        seed=settings.seed,
     )
+
+    @cache
+    def footprint_on(share: float, with_validation: bool) -> Measure:
+        learned = portion(corpus, share=share, with_validation=with_validation, seed=settings.seed)
+        return _footprinter(prepared, learned, card, lengths) if card else _no_footprint
+
+    def footprint_of(again: Replicate) -> Measure:
+        return footprint_on(again.train_fraction, again.with_validation)
+
     too_large = {n: e for n, e in encoded.items() if isinstance(e, TooLargeError)}
-    return Shared(materials, footprinter or _no_footprint, too_large)
+    return Shared(materials, footprinter or _no_footprint, too_large, footprint_of)
 
 
-def _footprinter(prepared: Prepared, card: Card, lengths: Mapping[str, Array]) -> Footprinter:
+def _footprinter(
+    prepared: Prepared, corpus: Corpus, card: Card, lengths: Mapping[str, Array]
+) -> Footprinter:
     """What the card would need for a config on this corpus."""
-    settings, corpus = prepared.settings, prepared.corpus
+    settings = prepared.settings
     confidential = cache_dir(prepared.work)
     training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
 

@@ -25,7 +25,7 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
 from ..spaces.catalogue import Space
 from ..spaces.configs import Config
 from ..spaces.ranges import config_problems
-from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Role, State
+from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Replicate, Role, State
 from ..spaces.seeds import derive_seed
 from .fits import Fits
 from .fitting_tpe import FittingTPE
@@ -67,6 +67,9 @@ class Proposal:
     role: Role
     sampled: FrozenTrial  # parameters, distributions and the sampler's notes
     live: optuna.Trial | None  # in the view; None for a control, which the sampler never sees
+    replicate: Replicate | None = None  # in a confirmation: what is trained again
+    seed: int | None = None  # of the trial; None: it follows from the trial's number
+    footprint: Callable[[Config], Footprint | None] | None = None  # its own; None: the study's
 
 
 def make_sampler(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..stores import Place
+from ..trainables.assignment import TrainingSettings
+from ..trainables.notes.corpus import Columns, Corpus, read_corpus
 from .plan import Budget
 
 MOST_HOURS = 1_000_000
@@ -53,6 +55,49 @@ class Settings:
     patient_column: str = "patient_id"
     split_column: str = "split"
     checkpoints: str = ""  # folder or fsspec URL of trials' states; "": in the study's own folder
+
+    @classmethod
+    def stored(cls, manifest: Mapping[str, Any]) -> "Settings":
+        """What a study was made with; one from before an option was has its default."""
+        values = {**asdict(cls()), **manifest["settings"]}
+        for name in ("backbones", "objective"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+    @property
+    def columns(self) -> Columns:
+        """Of the notes."""
+        return Columns(
+            text=self.text_column,
+            label=self.label_column,
+            patient=self.patient_column or None,
+            split=self.split_column or None,
+        )
+
+    @property
+    def training(self) -> TrainingSettings:
+        """What of them a trial's training needs."""
+        return TrainingSettings(
+            max_epochs=self.max_epochs,
+            patience=self.patience,
+            batch_limit=self.batch_limit,
+            max_tokens=self.max_tokens,
+            min_document_frequency=self.min_document_frequency,
+        )
+
+    def read_corpus(self, notes: Path) -> Corpus:
+        """The corpus that a study on this file has.
+
+        Raises:
+            CorpusError: all that is wrong with the file.
+        """
+        return read_corpus(
+            notes,
+            columns=self.columns,
+            conflicting=self.conflicting,
+            seed=self.seed,
+            train_fraction=self.train_fraction,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ and how one process alone holds one, is the store's.
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces import record
 from ..spaces.configs import Config, config_from_dict, config_hash, config_to_dict
-from ..spaces.record import EpochReport, Footprint, Outcome, Role, State, best_report
+from ..spaces.record import (
+    EpochReport,
+    Footprint,
+    Outcome,
+    Replicate,
+    Role,
+    State,
+    best_report,
+)
 from ..stores import Held, Place, reading, store_at
 from ..trainables.training.states import StateFolder
 from .tally import Tally
@@ -49,6 +58,7 @@ class Trial:
     seed: int
     footprint: Footprint | None
     sampled: FrozenTrial  # parameters and distributions as the sampler knows them
+    replicate: Replicate | None = None  # of a confirmation: what it repeats
     reports: list[EpochReport] = field(default_factory=list)
     outcome: Outcome | None = None
     storage_id: int = -1
@@ -62,6 +72,13 @@ class Trial:
     def best(self) -> EpochReport | None:
         """The epoch of the score."""
         return best_report(self.reports)
+
+    @property
+    def best_epoch(self) -> int:
+        """Whose weights count: the last one where their number was fixed; 0 before the first."""
+        if self.replicate and self.replicate.epochs:
+            return len(self.reports)
+        return self.best.epoch if self.best else 0
 
     @property
     def card_hours(self) -> float:
@@ -127,6 +144,20 @@ class Study:
         """On this machine: checkpoints and weights."""
         return self._held.folder
 
+    @property
+    def work(self) -> Path:
+        """The store's folder on this machine, in which this study's lies."""
+        return self._held.work
+
+    @property
+    def own_name(self) -> str:
+        """Of its folder in that one: no other study of the store has it."""
+        return self.folder.relative_to(self.work).as_posix()
+
+    def set_manifest(self, **changes: Any) -> None:
+        """Change what it was asked, of which a confirmation may be asked for more."""
+        self._set_manifest({**self.manifest, **changes})
+
     def on_outage(self, tell: Callable[[str], None]) -> None:
         """Whom to tell that the store does not answer, and is waited for."""
         self._held.on_outage = tell
@@ -166,12 +197,20 @@ class Study:
         role: Role,
         seed: int,
         footprint: Footprint | None,
+        replicate: Replicate | None = None,
     ) -> Trial:
         """Record a trial that is about to run, in one write."""
-        return self._add(config, sampled, role, seed, footprint, outcome=None)
+        return self._add(config, sampled, role, seed, footprint, replicate, outcome=None)
 
     def refuse(
-        self, config: Config, sampled: FrozenTrial, *, role: Role, seed: int, footprint: Footprint
+        self,
+        config: Config,
+        sampled: FrozenTrial,
+        *,
+        role: Role,
+        seed: int,
+        footprint: Footprint,
+        replicate: Replicate | None = None,
     ) -> Trial:
         """Record a config that the card could not hold: its excess, and no score."""
         excess, limit = footprint.excess_bytes / 2**20, footprint.limit_bytes / 2**20
@@ -182,7 +221,7 @@ class Study:
             reason=f"needs {footprint.peak_bytes / 2**20:.0f} MiB{what}, {excess:.0f} MiB more "
             f"than the {limit:.0f} MiB that the card leaves",
         )
-        return self._add(config, sampled, role, seed, footprint, outcome)
+        return self._add(config, sampled, role, seed, footprint, replicate, outcome)
 
     def report(self, number: int, report: EpochReport) -> bool:
         """Record an epoch; False where the study holds it already."""
@@ -200,8 +239,7 @@ class Study:
     def end(self, number: int, outcome: Outcome) -> None:
         """Record how a trial ended. The state is written last: with it, the trial is finished."""
         trial = self.trials[number]
-        best = trial.best
-        outcome = Outcome(**{**asdict(outcome), "best_epoch": best.epoch if best else 0})
+        outcome = replace(outcome, best_epoch=trial.best_epoch)
         self._write(
             lambda: self._write_end(trial, outcome),
             found=lambda: self._storage.get_trial(trial.storage_id).state.is_finished() or None,
@@ -214,9 +252,10 @@ class Study:
         single = len(self.objective) == 1
         if single and outcome.state in (State.COMPLETE, State.PRUNED):
             for report in trial.reports:
-                self._storage.set_trial_intermediate_value(
-                    trial.storage_id, report.epoch, report.f1
-                )
+                if isfinite(report.f1):
+                    self._storage.set_trial_intermediate_value(
+                        trial.storage_id, report.epoch, report.f1
+                    )
         if outcome.state is State.INFEASIBLE and outcome.excess_bytes is not None:
             # As measured: it stands in the place of what the model said, which was that it fits.
             excess = outcome.excess_bytes / 2**20
@@ -228,6 +267,8 @@ class Study:
             # made-up 0, which would stand on its front, none. The outcome says what it is.
             state = TrialState.PRUNED
         values = self.values(trial) if state is TrialState.COMPLETE else None
+        if values and outcome.test:
+            values = [outcome.test.f1]
         return self._storage.set_trial_state_values(trial.storage_id, state, values)
 
     def _write(self, change: Callable[[], T], found: Callable[[], T | None] = lambda: None) -> T:
@@ -260,6 +301,7 @@ class Study:
         role: Role,
         seed: int,
         footprint: Footprint | None,
+        replicate: Replicate | None,
         outcome: Outcome | None,
     ) -> Trial:
         attributes: dict[str, Any] = {
@@ -270,6 +312,8 @@ class Study:
             record.SEED_KEY: seed,
             record.FOOTPRINT_KEY: asdict(footprint) if footprint else None,
         }
+        if replicate:
+            attributes[record.REPLICATE_KEY] = replicate.to_dict()
         system = _portable(sampled.system_attrs)
         if outcome:
             attributes[record.OUTCOME_KEY] = outcome.to_dict()
@@ -296,6 +340,7 @@ class Study:
             seed=seed,
             footprint=footprint,
             sampled=template,
+            replicate=replicate,
             outcome=outcome,
             storage_id=storage_id,
         )
@@ -337,6 +382,7 @@ def read_trial(stored: FrozenTrial) -> Trial:
     """A trial as its store has it."""
     attributes = stored.user_attrs
     footprint, outcome = attributes[record.FOOTPRINT_KEY], attributes.get(record.OUTCOME_KEY)
+    replicate = attributes.get(record.REPLICATE_KEY)
     epochs = sum(key.startswith(record.EPOCH_KEY) for key in attributes)
     if outcome is not None and not stored.state.is_finished():
         outcome = None  # killed between the two writes of its end: it is ended again
@@ -348,11 +394,12 @@ def read_trial(stored: FrozenTrial) -> Trial:
         seed=attributes[record.SEED_KEY],
         footprint=Footprint(**footprint) if footprint else None,
         sampled=without_pickles(stored),
+        replicate=Replicate(**replicate) if replicate else None,
         reports=[
             EpochReport(**attributes[f"{record.EPOCH_KEY}{epoch}"])
             for epoch in range(1, epochs + 1)
         ],
-        outcome=Outcome(**{**outcome, "state": State(outcome["state"])}) if outcome else None,
+        outcome=Outcome.from_dict(outcome) if outcome else None,
         storage_id=stored._trial_id,
     )
 

@@ -239,3 +239,14 @@ def backbone_label(backbone: str) -> str:
     """
     parts = [part for part in PurePath(backbone).parts if part not in ("/", "model", "snapshots")]
     return parts[-1] if parts else backbone
+
+
+def model_label(model: str, backbone: str = "", mode: str = "") -> str:
+    """A model in words: a head on what, and how that trains where it does.
+
+    >>> model_label("grn", "Dr-BERT/DrBERT-7GB", "lora"), model_label("transformer")
+    ('grn on DrBERT-7GB, lora', 'transformer')
+    """
+    if not backbone:
+        return model
+    return f"{model} on {backbone_label(backbone)}{'' if mode == Mode.FROZEN else f', {mode}'}"

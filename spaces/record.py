@@ -3,7 +3,7 @@
 The README, the dataframe and the report describe a column with the words that stand here, once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -93,6 +93,33 @@ class Footprint:
     def card_hours_marginal(self, epochs: int) -> float:
         """The same without the encoding that all heads of a backbone share."""
         return epochs * self.epoch_seconds / 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate:
+    """What a confirming trial repeats: a searched trial with another seed, on what of the notes."""
+
+    trial: int  # number of the searched one
+    number: int  # of the replicate, from 1: its seed follows from it
+    train_fraction: float = 1.0  # of the notes to train on, by whole patients, in (0, 1]
+    with_validation: bool = False  # those are the training and the validation part's
+    epochs: int | None = None  # trained, fixed beforehand; None: the best is chosen on validation
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """One look at the test part; metrics are macro means over classes."""
+
+    scored_at: str  # UTC, ISO 8601
+    f1: float  # in [0, 1]
+    accuracy: float  # in [0, 1]
+    precision: float  # in [0, 1]
+    recall: float  # in [0, 1]
+    predicted: Sequence[int]  # class of each test note, in the order of their rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,11 +327,103 @@ RANKING_COLUMNS = (
         text="f1 over card_hours (or over gpu_hours with --hours measured)",
     ),
     Column(
+        name="f1_per_gpu_hour_marginal",
+        unit="1/h",
+        origin="derived",
+        text="f1 over card_hours_marginal: what one head more costs, the backbone encoded already "
+        "(measured: over gpu_hours, which never hold the encoding)",
+    ),
+    Column(
+        name="f1_per_kwh",
+        unit="1/kWh",
+        origin="derived",
+        text="f1 over card_energy_kwh (or over energy_kwh with --hours measured)",
+    ),
+    Column(
         name="pareto",
         unit="",
         origin="derived",
         text="no other ranked trial has at least its F1 in at most its hours and is better in one "
         "of them; missing without hours",
+    ),
+)
+
+# One row a model: a head on one backbone in one mode, a scratch model, or a baseline. "Its best
+# trial" is the complete one with the largest F1; of equals the one with fewer hours, then the
+# earlier one.
+COMPARISON_COLUMNS = (
+    Column(name="model", unit="", origin="chosen", text="the head, scratch model or baseline"),
+    Column(name="backbone", unit="", origin="chosen", text="the pre-trained encoder under a head"),
+    Column(name="mode", unit="", origin="chosen", text="how the backbone trains"),
+    Column(
+        name="trial",
+        unit="",
+        origin="derived",
+        text="number of its best trial: the complete one with the largest F1, of equals the one "
+        "with fewer hours, then the earlier; missing without a complete trial, and so is what "
+        "follows of it",
+    ),
+    Column(name="f1", unit="", origin="measured", text="the best trial's score, in [0, 1]"),
+    Column(name="accuracy", unit="", origin="measured", text="the best trial's, in [0, 1]"),
+    Column(name="precision", unit="", origin="measured", text="the best trial's, macro, in [0, 1]"),
+    Column(name="recall", unit="", origin="measured", text="the best trial's, macro, in [0, 1]"),
+    Column(
+        name="trainable_parameters",
+        unit="",
+        origin="derived",
+        text="parameters that the best trial's training moves",
+    ),
+    Column(name="peak_mib", unit="MiB", origin="modelled", text="the best trial's peak memory"),
+    Column(
+        name="card_hours",
+        unit="h",
+        origin="modelled",
+        text="the best trial's, as if trained alone: all its epochs and the whole encoding",
+    ),
+    Column(
+        name="gpu_hours",
+        unit="h",
+        origin="measured",
+        text="the best trial's; missing where there was no GPU",
+    ),
+    Column(name="cpu_seconds", unit="s", origin="measured", text="the best trial's processor time"),
+    Column(
+        name="f1_per_gpu_hour",
+        unit="1/h",
+        origin="derived",
+        text="f1 over card_hours (or over gpu_hours with --hours measured), of the best trial",
+    ),
+    Column(
+        name="times_cheapest",
+        unit="",
+        origin="derived",
+        text="card_hours (or gpu_hours) over the least in the table: 1 is the cheapest; within "
+        "each study where the studies differ in card or corpus; missing without hours",
+    ),
+    Column(
+        name="total_card_hours",
+        unit="h",
+        origin="modelled",
+        text="of all its trials, pruned, failed and running ones too: every epoch paid, and the "
+        "encoding once, which the heads of a backbone share (so rows add up to more than the "
+        "study); 0 where none was run, missing where nothing is modelled",
+    ),
+    Column(
+        name="total_gpu_hours",
+        unit="h",
+        origin="measured",
+        text="gpu_hours of all its trials; missing where none ran on a GPU",
+    ),
+    Column(name="trials", unit="trials", origin="measured", text="all of its trials"),
+    *(
+        Column(name=state.value, unit="trials", origin="measured", text=f"those {told}")
+        for state, told in (
+            (State.RUNNING, "that have not ended"),
+            (State.COMPLETE, "that are complete"),
+            (State.PRUNED, "stopped at a rung"),
+            (State.INFEASIBLE, "that the card could not hold"),
+            (State.FAILED, "that failed"),
+        )
     ),
 )
 
@@ -324,7 +443,9 @@ FAMILY_KEY = "family"
 SEED_KEY = "seed"
 FOOTPRINT_KEY = "footprint"  # asdict(Footprint), or null for a baseline or without a card
 EPOCH_KEY = "epoch:"  # and the epoch's number: EpochReport.to_dict
-OUTCOME_KEY = "outcome"  # asdict(Outcome), set when the trial has ended
+OUTCOME_KEY = "outcome"  # Outcome.to_dict, set when the trial has ended
+REPLICATE_KEY = "replicate"  # Replicate.to_dict; of the trials of a confirmation alone
+CONFIRMS_KEY = "confirms"  # in the manifest of a confirmation: of what, and the test part's classes
 EXCESS_CONSTRAINT = "card_excess_mib"  # Optuna's constraint: positive is infeasible
 
 
@@ -340,7 +461,17 @@ class Outcome:
     trainable_parameters: int | None = None  # of the model that ran
     total_parameters: int | None = None  # with the frozen backbone's
     excess_bytes: int | None = None  # over the limit, where training was measured to need more
+    test: Scoring | None = None  # of a confirming trial; a search never looks at the test part
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values; without a scoring where there is none."""
+        values = asdict(self)
+        return values if self.test else {k: v for k, v in values.items() if k != "test"}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Outcome":
+        """The outcome that `to_dict` wrote."""
+        test = stored.get("test")
+        return cls(
+            **{**stored, "state": State(stored["state"]), "test": Scoring(**test) if test else None}
+        )

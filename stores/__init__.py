@@ -6,6 +6,8 @@ confidential or large, encoded notes, checkpoints and weights, lies in a local f
 
 from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
+    CONFIRMATION,
+    SNAPSHOT,
     Held,
     Store,
     StoredStudy,
@@ -14,11 +16,15 @@ from .store import (
     StudyError,
     StudyNotFoundError,
     StudyUnreadableError,
+    confirmation_of,
+    confirmed_by,
     reading,
 )
 
 __all__ = [
+    "CONFIRMATION",
     "DEFAULT_STORE",
+    "SNAPSHOT",
     "Held",
     "Place",
     "Store",
@@ -28,6 +34,8 @@ __all__ = [
     "StudyError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "confirmation_of",
+    "confirmed_by",
     "reading",
     "secrets_hidden",
     "store_at",

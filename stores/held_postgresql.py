@@ -62,7 +62,7 @@ class HeldPostgresql(Held):
         storage = store.storage(
             self._connect, skip_table_creation=True, skip_compatibility_check=True
         )
-        super().__init__(storage, -1, store.work, store.place_of(name))
+        super().__init__(storage, -1, store.work, store.work, store.place_of(name))
 
     def make(self, directions: Sequence[StudyDirection], manifest: Mapping[str, Any]) -> None:
         """Make the study, with all that makes it one, in one transaction.
@@ -131,7 +131,7 @@ class HeldPostgresql(Held):
     def _begin(self, ending: str) -> None:
         """The study stands, and is ours: make its folder here, under a name that no other has."""
         self._marked = True
-        self.folder = self._store.work / f"{self._name}@{ending}"
+        self.folder = self.work / f"{self._name.replace('/', '@')}@{ending}"
         try:
             refuse_links_in(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -7,10 +7,10 @@ study (see `held_postgresql`). The password stays in this object.
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, LiteralString, NoReturn, TypeAlias, TypeVar, cast
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -28,6 +28,7 @@ from .store import (
     StudyError,
     StudyUnreadableError,
     check_name,
+    in_order,
     reading,
 )
 
@@ -69,6 +70,20 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND database =
     (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid::bigint << 32 | objid::bigint = %s
 """
+# All that is stored of a study, in sums that do not depend on the order of the rows.
+_ROWS: tuple[LiteralString, ...] = (
+    "studies AS t WHERE study_name = %s",
+    "study_user_attributes AS t JOIN studies USING (study_id) WHERE study_name = %s",
+    "trials AS t JOIN studies USING (study_id) WHERE study_name = %s",
+    "trial_user_attributes AS t JOIN trials USING (trial_id) JOIN studies USING (study_id) "
+    "WHERE study_name = %s",
+)
+_STATE: tuple[LiteralString, ...] = tuple(
+    f"SELECT md5(string_agg(line, '' ORDER BY line)) FROM (SELECT md5(t::text) AS line FROM {rows})"
+    " AS lines"
+    for rows in _ROWS
+)
+SNAPSHOTS = ".snapshots"
 _APPLICATION = "headhunt "
 _LONGEST_APPLICATION = 63  # bytes; the server cuts the rest
 
@@ -106,7 +121,7 @@ class PostgresqlStore(Store):
     def names(self) -> list[str]:
         """Those of headhunt: the tables may hold other programs' too."""
         with self._reader() as storage:
-            return sorted(s.study_name for s in _ours(storage))
+            return in_order(s.study_name for s in _ours(storage))
 
     def exists(self, name: str) -> bool:
         """Whether there is one in the tables, whoever made it."""
@@ -164,6 +179,28 @@ class PostgresqlStore(Store):
             if storage is not None and found is not None:
                 return StoredStudy.of(name, storage, found, place)
         raise self.not_found(name)
+
+    def state_of(self, name: str) -> str:
+        """By the server's own sums over all rows of the study."""
+        with self.told(), self.connect("reads") as connection:
+            found = connection.execute("SELECT to_regclass('studies')").fetchone()
+            if found is None or found[0] is None:
+                return ""
+            parts = [connection.execute(query, (name,)).fetchone() for query in _STATE]
+        return " ".join(str(part[0]) for part in parts if part and part[0])
+
+    def snapshot_folder(self, name: str) -> Path | None:
+        """In the work folder, where this machine has one; of the study's name and its store's.
+
+        Studies of several stores may lie in one work folder.
+        """
+        if not self.work.is_dir():
+            return None
+        store = sha256(str(self).encode()).hexdigest()[:12]
+        folder = self.work / SNAPSHOTS / f"{check_name(name)}-{store}"
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
 
     def connect(self, purpose: str) -> Connection:
         """A connection, named after this process for whoever looks at the server.

@@ -5,7 +5,7 @@ Reading needs no hold, and changes nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.record import MANIFEST_KEY, UNREADABLE
 
+SNAPSHOT = "snapshot-{}.parquet"  # a study's frames, kept by whoever reads them
 LONGEST_NAME = 100  # bytes; file systems take 255
+CONFIRMATION = "/confirm"  # ends the name of the study that confirms the one before it
 T = TypeVar("T")
 
 
@@ -80,10 +82,13 @@ def reading(*places: str) -> Iterator[None]:
 class Held(ABC):
     """A study that this process holds: Optuna's storage of it, and its folder on this machine."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, folder: Path, place: str) -> None:
+    def __init__(
+        self, storage: BaseStorage, study_id: int, work: Path, folder: Path, place: str
+    ) -> None:
         self.storage, self.study_id = storage, study_id
         self.place = place  # what `reading` names where it is broken
-        self.folder = folder  # checkpoints and weights; what is confidential lies elsewhere
+        self.work = work  # of the store: in it lies what is confidential
+        self.folder = folder  # in `work`: checkpoints and weights
         self.on_outage: Callable[[str], None] = lambda _: None  # is told of one that may end
 
     def read(self, name: str) -> StoredStudy:
@@ -145,7 +150,7 @@ class Store(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The studies, in the order of the alphabet.
+        """The studies, in the order of the alphabet, each before what confirms it.
 
         Raises:
             StoreLostError: the store does not answer.
@@ -196,6 +201,28 @@ class Store(ABC):
             StoreLostError: the store does not answer.
         """
 
+    @abstractmethod
+    def state_of(self, name: str) -> str:
+        """What changes whenever anything that is stored of the study does; "" without a study.
+
+        Raises:
+            StoreLostError: the store does not answer.
+        """
+
+    @abstractmethod
+    def snapshot_folder(self, name: str) -> Path | None:
+        """Local folder of the study's snapshots; None where this machine keeps nothing of it."""
+
+    def drop_snapshots(self, name: str) -> None:
+        """Remove the study's snapshots from this machine.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        folder = self.snapshot_folder(name)
+        for file in folder.glob(SNAPSHOT.format("*")) if folder else ():
+            file.unlink(missing_ok=True)
+
     def refuse_taken(self, name: str) -> None:
         """Refuse a name for a new study.
 
@@ -228,11 +255,16 @@ def check_name(name: str) -> str:
     Raises:
         StudyError: it is none.
     """
-    bad = not name.isprintable() or name != name.strip() or any(c in name for c in "/\\")
+    searched = confirmed_by(name) or name
+    bad = (
+        not searched.isprintable()
+        or searched != searched.strip()
+        or any(c in searched for c in "/\\")
+    )
     if (
         bad
-        or not name
-        or name.startswith((".", "-"))
+        or not searched
+        or searched.startswith((".", "-"))
         or len(name.encode(errors="replace")) > LONGEST_NAME
     ):
         raise StudyError(
@@ -241,3 +273,22 @@ def check_name(name: str) -> str:
             f"{LONGEST_NAME} bytes; got {name!r}"
         )
     return name
+
+
+def confirmation_of(name: str) -> str:
+    """The name of the study that confirms this one.
+
+    >>> confirmation_of("heart"), confirmed_by("heart/confirm"), confirmed_by("heart")
+    ('heart/confirm', 'heart', '')
+    """
+    return f"{name}{CONFIRMATION}"
+
+
+def confirmed_by(name: str) -> str:
+    """The name of the study that this one confirms; "" where it confirms none."""
+    return name.removesuffix(CONFIRMATION) if name.endswith(CONFIRMATION) else ""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """By the alphabet, each before what confirms it."""
+    return sorted(names, key=lambda name: name.split("/"))

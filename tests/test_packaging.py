@@ -63,6 +63,12 @@ def in_environment(folder, *words, cwd):
     )
 
 
+def data_files():
+    """What the report's page is made of."""
+    folder = REPOSITORY / "analysis" / "templates"
+    return {f"headhunt/{file.relative_to(REPOSITORY)}" for file in folder.iterdir()}
+
+
 def source_files():
     return {
         f"headhunt/{file.relative_to(REPOSITORY)}"
@@ -71,11 +77,13 @@ def source_files():
     }
 
 
-def test_every_module_of_the_repository_is_in_the_wheel_and_nothing_else(wheel):
+def test_every_module_of_the_repository_is_in_the_wheel_with_the_reports_page_and_nothing_else(
+    wheel,
+):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert packed == source_files()
+    assert packed == source_files() | data_files()
 
 
 def test_the_wheel_claims_the_name_headhunt_alone(wheel):
@@ -114,6 +122,10 @@ def test_every_module_is_imported_from_the_wheel_and_none_from_the_repository(
 
 # What an extra brings is imported by these files alone; where it is missing, they name the extra.
 OPTIONAL = {
+    "dashboard": {"search/dashboard.py"},
+    "mlflow": {"analysis/to_mlflow.py"},
+    "tensorboard": {"analysis/to_tensorboard.py"},
+    "figures": {"analysis/report.py"},
     "postgresql": {"stores/address.py", "stores/postgresql.py", "stores/held_postgresql.py"},
 }
 
@@ -136,7 +148,7 @@ def test_every_package_that_is_imported_is_one_that_the_project_asks_for():
 
 
 def names_of(dependencies):
-    return {re.split(r"[<>=\[ ]", told)[0] for told in dependencies}
+    return {re.split(r"[<>=\[ ]", told)[0].lower() for told in dependencies}
 
 
 def imported():

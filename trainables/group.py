@@ -6,16 +6,16 @@ or crashed, says nothing of its members: they go on alone from their last epochs
 """
 
 import warnings
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
 
 from ..spaces.configs import HeadConfig
-from ..spaces.record import State
-from ..spaces.together import shared_shape
-from .assignment import Assignment, Materials
+from ..spaces.record import EpochReport, Scoring, State
+from .assignment import Assignment, Materials, TrainingSettings, lesson_of, shape_of
 from .card.cap import Cap, ShortOfMemoryError, cap_of
 from .card.gauge import gauge_of
 from .notes.corpus import Corpus
@@ -25,6 +25,7 @@ from .runner import (
     Network,
     StoredState,
     crash_reason,
+    examined,
     network_of,
     run_trial,
 )
@@ -106,7 +107,7 @@ def run_group(
 
 
 def _require_one_shape(assignments: Sequence[Assignment]) -> None:
-    shapes = [shared_shape(assignment.config) for assignment in assignments]
+    shapes = [shape_of(each.config, each.replicate) for each in assignments]
     if None in shapes or len(set(shapes)) != 1:
         raise ValueError(
             "heads that are trained together need one shared_shape and a frozen backbone; got "
@@ -151,35 +152,49 @@ class _Trial:
     state: StoredState
     checkpoint: Checkpoint | None
     ending: Ending
+    examine: Callable[[], Scoring | None]  # once it has ended
 
     @classmethod
     def of(cls, assignment: Assignment, bench: _Bench) -> "_Trial":
         config = cast("HeadConfig", assignment.config)
-        network = network_of(config, bench.corpus, bench.materials)
+        corpus, settings = lesson_of(assignment, bench.corpus, bench.materials)
+        network = network_of(config, corpus, bench.materials)
         state = StoredState.of(assignment, bench.materials, network.backbone)
         ending = replace(bench.ending(), sizes=network.sizes)
-        return cls(network, state, state.load(), ending)
+        limit = settings.batch_limit
+        examine = partial(examined, assignment, network, corpus, state, limit, bench.device)
+        return cls(network, state, state.load(), ending, examine)
 
     def step(self, result: Epoch | DivergedError) -> Step:
         """What the trial tells of its epoch, once it is on disk."""
         if isinstance(result, DivergedError):
             return Step(None, self.ending(State.FAILED, str(result)))
         self.state.save(result)
-        return self.ending.step(result.report, result.ended)
+        return self.last_step(result.report, result.ended)
+
+    def last_step(self, report: EpochReport, ended: str) -> Step:
+        """An epoch; where it is the last one of a confirming trial, with its scoring on test."""
+        try:
+            test = self.examine() if ended else None
+        except DivergedError as error:
+            return Step(None, self.ending(State.FAILED, str(error)))
+        return self.ending.step(report, ended, test)
 
 
 def _together(left: dict[int, Assignment], bench: _Bench) -> Rounds:
     """All of them in one pass; `left` is kept up to what has been told."""
+    # The same for all of them: those that learn something else are not trained together.
+    corpus, settings = lesson_of(next(iter(left.values())), bench.corpus, bench.materials)
     trials = {number: _Trial.of(assignment, bench) for number, assignment in left.items()}
     while told := _stored(left, trials):
         _note(left, told, (yield told))
-    if told := _over(left, trials, bench):
+    if told := _over(left, trials, settings):
         _note(left, told, (yield told))
     numbers = list(left)
     training = train_together(
         [_member(left[number], trials[number]) for number in numbers],
-        next(iter(trials.values())).network.task(bench.corpus),
-        bench.materials.settings,
+        next(iter(trials.values())).network.task(corpus),
+        settings,
         device=bench.device,
         gauge=gauge_of(bench.cap, bench.device, bench.device_fraction),
         resident_bytes=bench.resident_bytes,
@@ -206,16 +221,20 @@ def _stored(left: dict[int, Assignment], trials: dict[int, _Trial]) -> Round:
     return told
 
 
-def _over(left: dict[int, Assignment], trials: dict[int, _Trial], bench: _Bench) -> Round:
+def _over(
+    left: dict[int, Assignment], trials: dict[int, _Trial], settings: TrainingSettings
+) -> Round:
     """Those that were killed after their last epoch, before their end was recorded."""
-    settings = bench.materials.settings
     told = {}
     for number in left:
         checkpoint = trials[number].checkpoint
         if checkpoint and why_over(
-            checkpoint.reports, max_epochs=settings.max_epochs, patience=settings.patience
+            checkpoint.reports,
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            epochs=settings.epochs,
         ):
-            told[number] = trials[number].ending.step(checkpoint.reports[-1], TRAINED_BEFORE)
+            told[number] = trials[number].last_step(checkpoint.reports[-1], TRAINED_BEFORE)
     return told
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..spaces.configs import (
     BaselineConfig,
@@ -25,12 +25,13 @@ from ..spaces.configs import (
     backbone_label,
     config_hash,
 )
-from ..spaces.record import EpochReport, Outcome, State
-from .assignment import Assignment, Materials, TrainingSettings
+from ..spaces.record import EpochReport, Outcome, Scoring, State
+from .assignment import Assignment, Materials, TrainingSettings, lesson_of
 from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
+from .examination import examine, scoring
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
-from .models.baselines import fit_baseline
+from .models.baselines import FittedBaseline, fit_baseline
 from .models.classifier import HeadModel, fixed_pooling
 from .models.finetuned import TunedModel
 from .models.scratch import ScratchModel
@@ -76,15 +77,13 @@ def run_trial(
     ended = Ending.on(device, device_fraction)
     try:
         if isinstance(assignment.config, BaselineConfig):
-            report, parameters = _baseline(
-                assignment.config, assignment.seed, corpus, materials.settings
-            )
+            report, parameters, test = _baseline(assignment, corpus, materials)
             ended.sizes.update(trainable_parameters=parameters, total_parameters=parameters)
-            yield Step(report, ended(State.COMPLETE, "fitted"))
+            yield ended.step(report, "fitted", test)
             return
         gauge = gauge_of(cap, device, device_fraction)
-        for report, reason in _network(assignment, corpus, materials, device, ended.sizes, gauge):
-            yield ended.step(report, reason)
+        for told in _network(assignment, corpus, materials, device, ended.sizes, gauge):
+            yield ended.step(*told)
     except (DivergedError, BackboneError) as error:  # their messages are ours, and quote no note
         problem, memory, why = "", None, str(error)
     except Exception as error:
@@ -119,7 +118,13 @@ class Ending:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return cls(name, device_fraction)
 
-    def __call__(self, state: State, reason: str, excess_bytes: int | None = None) -> Outcome:
+    def __call__(
+        self,
+        state: State,
+        reason: str,
+        excess_bytes: int | None = None,
+        test: Scoring | None = None,
+    ) -> Outcome:
         """The trial's, at this moment."""
         return Outcome(
             state=state,
@@ -127,12 +132,14 @@ class Ending:
             device=self.device,
             device_fraction=self.device_fraction,
             excess_bytes=excess_bytes,
+            test=test,
             **self.sizes,
         )
 
-    def step(self, report: EpochReport, reason: str) -> Step:
+    def step(self, report: EpochReport, reason: str, test: Scoring | None = None) -> Step:
         """An epoch, with which the trial is complete where there is a reason."""
-        return Step(report, self(State.COMPLETE if reason else State.RUNNING, reason))
+        state = State.COMPLETE if reason else State.RUNNING
+        return Step(report, self(state, reason, test=test))
 
 
 def crash_reason(error: BaseException) -> str:
@@ -150,12 +157,14 @@ def _network(
     device: torch.device,
     sizes: dict[str, int],
     gauge: Gauge,
-) -> Iterator[tuple[EpochReport, str]]:
+) -> Iterator[tuple[EpochReport, str, Scoring | None]]:
     """Train the assignment's network; epochs that only the checkpoint knows are told first.
 
-    The network's parameter counts go into `sizes`.
+    The network's parameter counts go into `sizes`. A confirming trial is scored on test with its
+    last epoch.
     """
     config = cast("HeadConfig | ScratchConfig", assignment.config)
+    corpus, settings = lesson_of(assignment, corpus, materials)
     network = network_of(config, corpus, materials)
     sizes |= network.sizes
     state = StoredState.of(assignment, materials, network.backbone)
@@ -164,7 +173,7 @@ def _network(
         network.build,
         network.task(corpus),
         config.optimisation,
-        materials.settings,
+        settings,
         seed=assignment.seed,
         device=device,
         checkpoint=checkpoint,
@@ -172,14 +181,48 @@ def _network(
     )
     stored = checkpoint.reports if checkpoint else ()
     for report in stored[assignment.known_epochs :]:
-        yield report, ""
-    trained = False
+        yield report, "", None
+    # Killed after the last epoch, before its end was recorded, it trains none.
+    report, why = (stored[-1], TRAINED_BEFORE) if stored else (None, "")
     for epoch in epochs:
-        trained = True
         state.save(epoch)
-        yield epoch.report, epoch.ended
-    if not trained and stored:  # killed after the last epoch, before its end was recorded
-        yield stored[-1], TRAINED_BEFORE
+        report, why = epoch.report, epoch.ended
+        del epoch  # it holds the network, which must not stand beside the one that is examined
+        if not why:
+            yield report, why, None
+    del epochs
+    if report and why:
+        limit = settings.batch_limit
+        yield report, why, examined(assignment, network, corpus, state, limit, device)
+
+
+def examined(
+    assignment: Assignment,
+    network: "Network",
+    corpus: Corpus,
+    state: "StoredState",
+    batch_limit: int,
+    device: torch.device,
+) -> Scoring | None:
+    """The test score of a confirming trial that has ended; None of a searched one.
+
+    It is that of the best epoch's weights, or of the last one's where the epochs were fixed.
+
+    Raises:
+        DivergedError: what the network says is not finite.
+        FileNotFoundError: the weights are gone.
+    """
+    again = assignment.replicate
+    if again is None:
+        return None
+    return examine(
+        network.build,
+        state.weights(Kind.CHECKPOINT if again.epochs else Kind.BEST),
+        network.task(corpus),
+        corpus.indices(Part.TEST),
+        batch_limit=batch_limit,
+        device=device,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +249,23 @@ class StoredState:
     def load(self) -> Checkpoint | None:
         """What there is to go on from."""
         return load_checkpoint(self.states, self.trial, self.identity, self.backbone)
+
+    def weights(self, kind: Kind) -> dict[str, Tensor]:
+        """Of the best epoch or of the last one.
+
+        Raises:
+            FileNotFoundError: they are not there.
+        """
+        if kind is Kind.CHECKPOINT:
+            checkpoint = self.load()
+            found = checkpoint.model if checkpoint else None
+        else:
+            saved = self.states.find(self.trial, kind)
+            own = (s for s in saved if s.metadata.get("config_hash") == self.identity)
+            found = next((dict(each.tensors) for each in own), None)
+        if found is None:
+            raise FileNotFoundError(f"the weights of trial {self.trial} are gone")
+        return found
 
     def save(self, epoch: Epoch) -> None:
         """Write what the trial goes on from after this epoch, and its weights if they are best."""
@@ -317,13 +377,16 @@ def _pooled(folder: Path, pooling: Pooling) -> Ragged:
     return _open(folder).pooled(pooling)
 
 
-def _baseline(
+def fitted_baseline(
     config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
-) -> tuple[EpochReport, int]:
-    """Fit a baseline and score it as one epoch; and its parameters."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
-    fitted = fit_baseline(
+) -> FittedBaseline:
+    """The baseline, fitted on the training part.
+
+    Raises:
+        ValueError: the notes cannot be learned from.
+    """
+    training = corpus.indices(Part.TRAIN)
+    return fit_baseline(
         config,
         [corpus.texts[i] for i in training],
         corpus.labels[training],
@@ -332,6 +395,17 @@ def _baseline(
         frequency=settings.min_document_frequency,
         groups=corpus.groups[training].tolist(),
     )
+
+
+def _baseline(
+    assignment: Assignment, corpus: Corpus, materials: Materials
+) -> tuple[EpochReport, int, Scoring | None]:
+    """Fit a baseline and score it as one epoch; its parameters; its scoring on test, if asked."""
+    config, again = cast("BaselineConfig", assignment.config), assignment.replicate
+    corpus, settings = lesson_of(assignment, corpus, materials)
+    wall, cpu = time.perf_counter(), time.process_time()
+    training, validation = corpus.indices(Part.TRAIN), corpus.indices(Part.VALIDATION)
+    fitted = fitted_baseline(config, assignment.seed, corpus, settings)
     scores = score(
         fitted.predict_proba([corpus.texts[i] for i in validation]), corpus.labels[validation]
     )
@@ -349,4 +423,8 @@ def _baseline(
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
     )
-    return report, fitted.parameters
+    if again is None:
+        return report, fitted.parameters, None
+    test = corpus.indices(Part.TEST)
+    probabilities = fitted.predict_proba([corpus.texts[i] for i in test])
+    return report, fitted.parameters, scoring(probabilities, corpus.labels[test])

@@ -9,7 +9,6 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -174,7 +173,7 @@ def steps_to_json(steps: Mapping[int, Step]) -> str:
         {
             number: {
                 "report": step.report.to_dict() if step.report else None,
-                "outcome": asdict(step.outcome),
+                "outcome": step.outcome.to_dict(),
                 "problem": step.problem,
             }
             for number, step in steps.items()
@@ -188,9 +187,8 @@ def steps_from_json(text: str) -> dict[int, Step]:
 
 
 def _step(stored: dict[str, Any]) -> Step:
-    outcome = stored["outcome"]
     return Step(
         EpochReport(**stored["report"]) if stored["report"] else None,
-        Outcome(**{**outcome, "state": State(outcome["state"])}),
+        Outcome.from_dict(stored["outcome"]),
         stored["problem"],
     )

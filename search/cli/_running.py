@@ -10,6 +10,9 @@ from ._stores import INTERRUPTED, SHORT, refuse, store_options
 
 if TYPE_CHECKING:
     from ...stores import Store
+    from ..launch import Prepared
+    from ..plan import Plan
+    from ..progress import ProgressView
 
 
 def run_and_exit(
@@ -33,18 +36,10 @@ def run_and_exit(
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
         from ...stores import StoreError
-        from ...trainables.card.cap import ShortOfMemoryError
-        from ...trainables.models.backbones import BackboneError
-        from ...trainables.training.states import storage_problem
-        from ..executor.engine import EngineError
         from ..launch import LaunchError, prepare
-        from ..layout import LayoutError
         from ..plan import Budget
         from ..progress import ProgressView, duration, summary
-        from ..run import run_search
-        from ..sampling import SpaceError
         from ..settings import Request
-        from ..telling import EncodingError
 
         request = Request(
             notes=notes,
@@ -67,40 +62,10 @@ def run_and_exit(
         typer.echo(f"note: {finding}", err=True)
     for warning in prepared.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    run = f" --slots {slots}" if slots else ""
-    run += f" --together {together}" if together > 1 else ""
-    run += f" --address {address}" if address else ""
-    run += " --allow-open-cluster" if allow_open else ""
+    run = run_options(slots, together, address, allow_open)
     again = f"headhunt search {notes} --study {study}{store_options(store, work)}{run} --resume"
     view = ProgressView(together)
-    try:
-        with view:
-            plan = run_search(prepared, view.show)
-    except (SpaceError, BackboneError) as problem:
-        refuse(str(problem))
-    except (EngineError, LayoutError) as problem:
-        refuse(f"{problem}; the study {study!r} is there: continue it with `{again}`")
-    except ShortOfMemoryError as problem:
-        typer.echo(
-            f"error: {problem}; wait until it is free, then continue with `{again}`", err=True
-        )
-        raise typer.Exit(SHORT) from None
-    except EncodingError as problem:
-        typer.echo(f"error: {problem}; what it wrote is kept: continue with `{again}`", err=True)
-        raise typer.Exit(SHORT) from None
-    except OSError as problem:  # a full disk, a store that can no longer be written
-        what = storage_problem(problem, f"the store {store}") or str(problem)
-        typer.echo(f"error: {what}; mend it, then continue with `{again}`", err=True)
-        raise typer.Exit(SHORT) from None
-    except StoreError as problem:  # another search has it, or the database refuses something
-        typer.echo(f"error: {problem}; continue with `{again}`", err=True)
-        raise typer.Exit(SHORT) from None
-    except KeyboardInterrupt:
-        typer.echo(
-            f"interrupted: nothing that ended is lost; continue with `{again}`",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    plan = run_prepared(prepared, view, study, again)
     typer.echo(summary(plan, ""), err=True)
     typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
     try:
@@ -109,6 +74,54 @@ def run_and_exit(
         typer.echo(f"error: {problem}; the search is over, and `headhunt rank` shows it", err=True)
         raise typer.Exit(SHORT) from None
     raise typer.Exit(SHORT if plan.short or not ranked else 0)
+
+
+def run_options(slots: int | None, together: int, address: str | None, allow_open: bool) -> str:
+    """How a command line says again where and how to run; "" where it is the usual way."""
+    run = f" --slots {slots}" if slots else ""
+    run += f" --together {together}" if together > 1 else ""
+    run += f" --address {address}" if address else ""
+    return run + (" --allow-open-cluster" if allow_open else "")
+
+
+def run_prepared(prepared: "Prepared", view: "ProgressView", study: str, again: str) -> "Plan":
+    """Run what is prepared, or exit with the reason and the command that goes on."""
+    from ...stores import StoreError
+    from ...trainables.card.cap import ShortOfMemoryError
+    from ...trainables.models.backbones import BackboneError
+    from ...trainables.training.states import storage_problem
+    from ..executor.engine import EngineError
+    from ..layout import LayoutError
+    from ..run import run_search
+    from ..sampling import SpaceError
+    from ..telling import EncodingError
+
+    try:
+        with view:
+            return run_search(prepared, view.show)
+    except (SpaceError, BackboneError) as problem:
+        refuse(str(problem))
+    except (EngineError, LayoutError) as problem:
+        refuse(f"{problem}; the study {study!r} is there: continue it with `{again}`")
+    except ShortOfMemoryError as problem:
+        typer.echo(
+            f"error: {problem}; wait until it is free, then continue with `{again}`", err=True
+        )
+    except EncodingError as problem:
+        typer.echo(f"error: {problem}; what it wrote is kept: continue with `{again}`", err=True)
+    except OSError as problem:  # a full disk, a store that can no longer be written
+        place = prepared.request.store
+        what = storage_problem(problem, f"the store {place}") or str(problem)
+        typer.echo(f"error: {what}; mend it, then continue with `{again}`", err=True)
+    except StoreError as problem:  # another search has it, or the database refuses something
+        typer.echo(f"error: {problem}; continue with `{again}`", err=True)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"interrupted: nothing that ended is lost; continue with `{again}`",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(SHORT)
 
 
 def _show_ranking(study: str, store: "Store") -> bool:

@@ -24,29 +24,40 @@ def forget(
 ) -> None:
     """Remove the confidential files of STUDY: encoded notes, vocabularies, checkpoints, weights.
 
+    Those of what confirms it, STUDY/confirm, go with them.
     The record stays, so status, trials, rank and simulate answer as before. Encoded notes that
     another study of the store needs stay for it. The file of notes is yours and is not touched.
     `search --resume` makes anew what it needs; the weights of trials that have ended are gone.
     Files are deleted, not overwritten: copies and backups are yours to find. Of a study in a
     database those on this machine are removed, in --work: repeat it where else it was searched.
     """
-    from ...stores import StoreError, StudyNotFoundError, StudyUnreadableError
+    from ...stores import (
+        StoreError,
+        StudyNotFoundError,
+        StudyUnreadableError,
+        confirmation_of,
+        confirmed_by,
+    )
     from ..forget import find_leftovers
     from ..forget import forget as remove
     from ..study import Study
 
-    place = named_store(store, work)
+    place, beside = named_store(store, work), confirmation_of(study)
+    confirmation = None
     try:
         opened = Study.open(place, study)
     except StoreError as problem:
         refuse(str(problem))
     try:
-        found = find_leftovers(opened, _others(place, study))
+        if not confirmed_by(study) and place.exists(beside):
+            confirmation = Study.open(place, beside)
+        found = find_leftovers(opened, _others(place, study, beside), confirmation)
         typer.echo(f"{study}: {_said(found)}", err=True)
         if found.any and not yes and not _agreed():
             typer.echo("nothing was removed", err=True)
             raise typer.Exit(SHORT)
-        left = remove(opened, found)
+        left = remove(opened, found, confirmation)
+        place.drop_snapshots(study)
     except (StudyNotFoundError, StudyUnreadableError) as problem:
         refuse(f"{problem}; until then it is not known what that study needs")
     except OSError as problem:  # a store that no longer answers is one, too
@@ -55,6 +66,8 @@ def forget(
         refuse(str(problem))
     finally:
         opened.close()
+        if confirmation:
+            confirmation.close()
     if left:
         refuse(f"{left} folders are being written by a search: repeat it when that has ended")
     typer.echo(
@@ -64,9 +77,9 @@ def forget(
     )
 
 
-def _others(store: Store, study: str) -> list[dict[str, Any]]:
+def _others(store: Store, *besides: str) -> list[dict[str, Any]]:
     """The manifests of all other studies of the store."""
-    return [store.read(name).manifest for name in store.names() if name != study]
+    return [store.read(name).manifest for name in store.names() if name not in besides]
 
 
 def _said(found: Leftovers) -> str:

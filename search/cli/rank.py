@@ -1,33 +1,28 @@
 """`headhunt rank`: a study's complete trials in order, with its controls and what to know."""
 
-import json
-import sys
-from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._frames import (
+    FormatOption,
+    HoursKind,
+    HoursOption,
+    OutputOption,
+    TableFormat,
+    format_of,
+    write_frame,
+    write_json,
+)
 from ._stores import SHORT, StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ...analysis import Ranking
 
 app = typer.Typer(add_completion=False)
-
-
-class RankFormat(StrEnum):
-    """How the ranking is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-class HoursKind(StrEnum):
-    """Which GPU-hours the ratio divides by."""
-
-    MODELLED = "modelled"
-    MEASURED = "measured"
 
 
 @app.command()
@@ -44,20 +39,21 @@ def rank(
             show_default=False,
         ),
     ] = None,
-    hours: Annotated[
-        HoursKind, typer.Option(help="Hours modelled on the card, or measured on a GPU here.")
-    ] = HoursKind.MODELLED,
+    hours: HoursOption = HoursKind.MODELLED,
     top: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)
     ] = None,
-    written_as: Annotated[
-        RankFormat, typer.Option("--format", help="csv holds the ranked trials alone.")
-    ] = RankFormat.TABLE,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Only the front of F1 against hours.")
+    ] = False,
+    written_as: FormatOption = None,
+    output: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
     """Rank the complete trials of STUDY, by F1 per GPU-hour unless told otherwise."""
     from ... import analysis
 
+    written_as = format_of(written_as, output, TableFormat.TABLE)
     try:
         frame = analysis.trials(study, store=named_store(store))
         ranking = analysis.rank(frame, by, min_f1=min_f1, hours=hours.value)
@@ -70,14 +66,42 @@ def rank(
             f"error: study {study!r} has no complete trial to rank; its trials: {told}", err=True
         )
         raise typer.Exit(SHORT)
-    _WRITERS[written_as](ranking, study, top)
+    if pareto:
+        ranking = analysis.on_front(ranking)
+    try:
+        _write(ranking, study, top, written_as, output)
+    except BrokenPipeError:  # the reader of a pipe has enough; Typer ends quietly
+        raise
+    except OSError as error:
+        refuse(str(error))
 
 
-def print_ranking(ranking: "Ranking", study: str, top: int | None) -> None:
-    """The ranking as tables on standard output, the first `top` trials of it."""
-    from ...analysis.tables import console, controls_table, ranking_table
+def _write(
+    ranking: "Ranking", study: str, top: int | None, written_as: TableFormat, output: Path | None
+) -> None:
+    if written_as is TableFormat.TABLE:
+        print_ranking(ranking, study, top, output)
+    elif written_as is TableFormat.JSON:
+        _write_json(ranking, study, top, output)
+    else:
+        write_frame(ranking.table.head(top or len(ranking.table)), written_as, output)
+        for note in ranking.notes:  # the result is the table alone
+            typer.echo(f"{study}: {note}", err=True)
 
-    out = console()
+
+def print_ranking(
+    ranking: "Ranking", study: str, top: int | None, output: Path | None = None
+) -> None:
+    """The ranking as tables, the first `top` trials of it, on standard output or into a file."""
+    from ...analysis.tables import result_console
+
+    with result_console(output) as out:
+        _print(ranking, study, top, out)
+
+
+def _print(ranking: "Ranking", study: str, top: int | None, out: "Console") -> None:
+    from ...analysis.tables import controls_table, ranking_table
+
     if len(ranking.table):
         out.print(ranking_table(ranking, study, top, out.width))
     else:
@@ -88,15 +112,7 @@ def print_ranking(ranking: "Ranking", study: str, top: int | None) -> None:
         out.print(note)
 
 
-def _write_csv(ranking: "Ranking", study: str, top: int | None) -> None:
-    ranking.table.head(top or len(ranking.table)).to_csv(
-        sys.stdout, index=False, lineterminator="\n"
-    )
-    for note in ranking.notes:  # standard output is the table alone
-        typer.echo(f"{study}: {note}", err=True)
-
-
-def _write_json(ranking: "Ranking", study: str, top: int | None) -> None:
+def _write_json(ranking: "Ranking", study: str, top: int | None, output: Path | None) -> None:
     from ...analysis.tables import as_records
 
     written = {
@@ -109,11 +125,4 @@ def _write_json(ranking: "Ranking", study: str, top: int | None) -> None:
         "controls": as_records(ranking.controls),
         "notes": list(ranking.notes),
     }
-    typer.echo(json.dumps(written, indent=1, allow_nan=False))
-
-
-_WRITERS = {
-    RankFormat.TABLE: print_ranking,
-    RankFormat.CSV: _write_csv,
-    RankFormat.JSON: _write_json,
-}
+    write_json(written, output)

@@ -1,5 +1,6 @@
 """`headhunt status`: how far a study is, and whether somebody searches it now."""
 
+from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,10 +33,24 @@ def status(
         refuse(str(error))
     for line in lines:
         typer.echo(line)
+    if len(frame):
+        _show_models(frame)
+    typer.echo(_who(frame, held))
+
+
+def _show_models(frame: "pd.DataFrame") -> None:
+    """The study's table in short, as `headhunt compare` has it."""
+    from ...analysis import compare
+    from ...analysis.tables import console, models_table
+
+    out = console()
+    out.print(models_table(compare(frame), out.width))
 
 
 def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
     """What is shown of the study whose trials these are, and who holds it."""
+    from ...analysis.formulas import spent_card_hours
+
     manifest = frame.attrs["manifest"]
     corpus, budget = manifest["corpus"], manifest["budget"]
     counts = frame["state"].value_counts()
@@ -45,15 +60,16 @@ def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
         f"notes: {corpus['notes']} in {len(corpus['classes'])} classes; "
         + ", ".join(f"{count} {part}" for part, count in corpus["parts"].items())
     )
-    lines.append("trials: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none yet"))
+    told = {"running": "running" if held else "unfinished"}  # its process may be gone
+    states = ", ".join(f"{n} {told.get(str(s), s)}" for s, n in counts.items())
+    lines.append("trials: " + (states or "none yet"))
     complete = frame[frame["state"] == "complete"]
     if complete["f1"].notna().any():
         best = complete.sort_values("f1", ascending=False).iloc[0]
         lines.append(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
     started = int(frame["state"].isin(["running", "complete", "pruned", "failed"]).sum())
-    encoding = (frame["card_hours"] - frame["card_hours_marginal"]).groupby(frame["backbone"]).max()
-    card_hours = frame["card_hours_marginal"].sum() + encoding.sum()  # each backbone encodes once
-    spent = {"trials": started, "card_hours": card_hours}
+    card_hours = spent_card_hours(frame)
+    spent = {"trials": started, "card_hours": 0.0 if isnan(card_hours) else card_hours}
     for name, limit in budget.items():
         if name == "stop_margin" and limit is not None:
             lines.append(f"it ends when a trial better by {limit:g} F1 has become unlikely")
@@ -64,14 +80,17 @@ def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
         lines.append(
             f"its confidential files were removed at {forgotten}: --resume makes them anew"
         )
-    running = int(counts.get("running", 0))
-    if held:
-        lines.append(f"it is being searched by {held}")
-    elif running:
-        lines.append(
-            f"nobody searches it: --resume continues its {running} unfinished "
-            + ("trial" if running == 1 else "trials")
-        )
-    else:
-        lines.append("nobody searches it")
     return lines
+
+
+def _who(frame: "pd.DataFrame", held: str) -> str:
+    """Whether somebody searches it now, and how to go on where nobody does."""
+    if held and not len(frame):
+        return f"it is being searched by {held}, which first encodes the notes: no trial began yet"
+    if held:
+        return f"it is being searched by {held}"
+    unfinished = int((frame["state"] == "running").sum())
+    if not unfinished:
+        return "nobody searches it"
+    trials = "trial" if unfinished == 1 else "trials"
+    return f"nobody searches it: --resume continues its {unfinished} unfinished {trials}"

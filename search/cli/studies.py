@@ -34,12 +34,13 @@ def studies(
     table = Table(box=None, pad_edge=False)
     for column in ("study", "notes", "space", "complete", "pruned", "infeasible", "failed"):
         table.add_column(column, justify="left" if column in ("study", "space") else "right")
-    table.add_column("running", justify="right")
+    for column in ("running", "unfinished"):
+        table.add_column(column, justify="right")
     table.add_column("best F1", justify="right")
     for name in names:
         try:
             with reading(place.place_of(name)):
-                cells = _cells(trials(name, store=place))
+                cells = _cells(trials(name, store=place), place.holder(name))
         except StudyUnreadableError as error:
             typer.echo(f"error: {error}", err=True)
             continue
@@ -48,17 +49,22 @@ def studies(
     console().print(table)
 
 
-def _cells(frame: "pd.DataFrame") -> list[str]:
-    """The row of the study whose trials these are; none where it was killed while it was made."""
+def _cells(frame: "pd.DataFrame", held: str) -> list[str]:
+    """The row of the study whose trials these are; none where it was killed while it was made.
+
+    A trial that has not ended is running while somebody holds the study, and unfinished otherwise.
+    """
     manifest = frame.attrs["manifest"]
     if not manifest:
         return []
     counts = frame["state"].value_counts()
     best = frame.loc[frame["state"] == "complete", "f1"].max()
-    states = ("complete", "pruned", "infeasible", "failed", "running")
+    states = ("complete", "pruned", "infeasible", "failed")
+    begun = str(counts.get("running", 0))
     return [
         str(manifest["corpus"]["notes"]),
         manifest["space"],
         *(str(counts.get(state, 0)) for state in states),
+        *((begun, "0") if held else ("0", begun)),
         f"{best:.4f}" if best == best else "",
     ]

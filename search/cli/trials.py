@@ -1,13 +1,19 @@
 """`headhunt trials`: every trial of a study with parameters, metrics and costs, or its curves."""
 
-import json
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._frames import (
+    OutputOption,
+    StudiesArgument,
+    format_of,
+    study_or_studies,
+    write_frame,
+    write_json,
+)
 from ._stores import StoreOption, named_store, refuse
 
 if TYPE_CHECKING:
@@ -23,62 +29,81 @@ class TrialsFormat(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     TABLE = "table"
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
+TRACKERS = (TrialsFormat.TENSORBOARD, TrialsFormat.MLFLOW)
 
 
 @app.command()
 def trials(
-    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    studies: StudiesArgument,
     store: StoreOption = None,
     written_as: Annotated[
         TrialsFormat | None,
-        typer.Option("--format", help="csv unless -o ends in another.", show_default=False),
+        typer.Option(
+            "--format",
+            help="csv unless -o ends in another. tensorboard and mlflow: curves too, into -o DIR.",
+            show_default=False,
+        ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
-    ] = None,
+    output: OutputOption = None,
     curves: Annotated[
         bool, typer.Option("--curves", help="One row a trial and epoch instead of one a trial.")
     ] = False,
 ) -> None:
-    """Write the trials of STUDY: one row each, with parameters, state, metrics and costs."""
+    """Write the trials of STUDIES: one row each, with parameters, state, metrics and costs."""
     from ... import analysis
 
-    written_as = written_as or _format_of(output)
-    if written_as is TrialsFormat.PARQUET and output is None:
-        refuse("--format parquet needs a file: add -o FILE")
+    written_as = format_of(written_as, output, TrialsFormat.CSV)
+    if written_as in TRACKERS:
+        _track(studies, store, written_as, output)
+        return
+    read = analysis.curves if curves else analysis.trials
     try:
-        frame = (analysis.curves if curves else analysis.trials)(study, store=named_store(store))
-        _write(frame, written_as, output, f"{'Epochs' if curves else 'Trials'} of {study}")
+        frame = read(study_or_studies(studies), store=named_store(store))
+        _write(frame, written_as, output, f"{read.__name__.capitalize()} of {', '.join(studies)}")
     except BrokenPipeError:  # the reader of a pipe has enough; Typer ends quietly
         raise
     except (analysis.StoreError, OSError) as error:
         refuse(str(error))
 
 
-def _format_of(output: Path | None) -> TrialsFormat:
-    ending = output.suffix.removeprefix(".").lower() if output else ""
-    return TrialsFormat(ending) if ending in set(TrialsFormat) else TrialsFormat.CSV
+def _track(
+    studies: list[str], store: str | None, written_as: TrialsFormat, output: Path | None
+) -> None:
+    """Write the curves for a tracker of experiments, a run a trial."""
+    from ...analysis import StoreError, curves, trials
+    from ...analysis.runs import TrackerError, runs
+    from ...analysis.to_mlflow import DATABASE, write_mlflow
+    from ...analysis.to_tensorboard import write_tensorboard
+
+    if output is None or len(set(studies)) > 1:
+        refuse(f"--format {written_as} writes one study into a folder of its own: -o DIR")
+    (study, *_), place = studies, named_store(store)
+    try:
+        written = runs(trials(study, store=place), curves(study, store=place), study)
+        if written_as is TrialsFormat.MLFLOW:
+            count = write_mlflow(written, output, study)
+            how = f"mlflow ui --backend-store-uri sqlite:///{output.resolve() / DATABASE}"
+        else:
+            count = write_tensorboard(written, output)
+            how = f"tensorboard --logdir {output}"
+    except (StoreError, TrackerError, OSError) as error:
+        refuse(str(error))
+    typer.echo(f"{count} runs in {output}: `{how}` shows them", err=True)
 
 
 def _write(
     frame: "pd.DataFrame", written_as: TrialsFormat, output: Path | None, title: str
 ) -> None:
-    if written_as is TrialsFormat.PARQUET:
-        frame.to_parquet(output, index=False)
-    elif output is None:
-        _print(frame, written_as, sys.stdout, title)
-    else:
-        with output.open("w", encoding="utf-8", newline="") as file:
-            _print(frame, written_as, file, title)
-
-
-def _print(frame: "pd.DataFrame", written_as: TrialsFormat, file: IO[str], title: str) -> None:
-    from ...analysis.tables import as_records, console, trials_table
+    from ...analysis.tables import as_records, result_console, trials_table
 
     if written_as is TrialsFormat.TABLE:
-        out = console(file)
-        out.print(trials_table(frame, title, out.width))
+        with result_console(output) as out:
+            out.print(trials_table(frame, title, out.width))
     elif written_as is TrialsFormat.JSON:
-        file.write(json.dumps(as_records(frame), indent=1, allow_nan=False) + "\n")
+        write_json(as_records(frame), output)
     else:
-        frame.to_csv(file, index=False, lineterminator="\n")
+        write_frame(frame, written_as, output)

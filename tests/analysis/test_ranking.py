@@ -103,6 +103,41 @@ def test_measured_hours_divide_instead_and_trials_without_a_gpu_are_left_out_wit
     assert "1 complete trial without measured hours left out." in ranking.notes
 
 
+def test_the_marginal_ratio_leaves_the_shared_encoding_out(study):
+    frame = study(
+        control(0.5),
+        Recorded(f1=(0.8,), epoch_seconds=2 * HOUR, encoding_seconds=8 * HOUR),
+        Recorded(f1=(0.6,), epoch_seconds=3 * HOUR),
+    )
+
+    assert rank(frame).table["trial"].tolist() == [2, 1]
+    marginal = rank(frame, "f1-per-gpu-hour-marginal")
+    assert marginal.table["trial"].tolist() == [1, 2]
+    assert marginal.table["f1_per_gpu_hour_marginal"].tolist() == pytest.approx([0.4, 0.2])
+    assert marginal.floor == 0.5
+
+
+@pytest.mark.parametrize(
+    ("hours", "kwh"), [("modelled", 2 * 40 / 1000), ("measured", 7200 / 3_600_000)]
+)
+def test_f1_per_kwh_is_of_modelled_or_measured_energy(study, hours, kwh):
+    frame = study(control(0.5), Recorded(f1=(0.8,), epoch_seconds=2 * HOUR, device_fraction=0.5))
+
+    ranking = rank(frame, "f1-per-kwh", hours=hours)
+
+    assert ranking.table["f1_per_kwh"].tolist() == pytest.approx([0.8 / kwh])
+
+
+def test_without_energy_the_ranking_is_by_f1_and_says_so(study):
+    frame = study(control(0.5), Recorded(f1=(0.8,), measured=False, device_fraction=0.5))
+
+    ranking = rank(frame, "f1-per-kwh", hours="measured")
+
+    assert (ranking.by, ranking.floor) == ("f1", None)
+    expected = "No complete trial has energy_kwh, so there is no f1-per-kwh: ranked by F1 instead."
+    assert expected in ranking.notes
+
+
 @pytest.mark.parametrize("state", [State.FAILED, State.INFEASIBLE, State.PRUNED, State.RUNNING])
 @pytest.mark.parametrize("by", ORDERS)
 def test_only_a_complete_trial_can_win(study, state, by):

@@ -154,8 +154,14 @@ _OTHER_OPTIONS = {
     "a corpus of no notes": (["corpus", "demo", "-o", "d.csv", "--notes", "0"], "'--notes'"),
     "a corpus of another format": (["corpus", "demo", "-o", "d.xlsx"], "ends in .csv"),
     "a check of no tokens": (["corpus", "check", "notes.csv", "--max-tokens", "0"], "--max-tokens"),
-    "a rank by nonsense": (["rank", "kept", "--by", "speed"], "f1-per-gpu-hour, f1, accuracy"),
-    "a rank by text": (["rank", "kept", "--by", "model"], "f1-per-gpu-hour, f1, accuracy"),
+    "a rank by nonsense": (
+        ["rank", "kept", "--by", "speed"],
+        "a ranking is by one of f1-per-gpu-hour, ",
+    ),
+    "a rank by text": (
+        ["rank", "kept", "--by", "model"],
+        "a ranking is by one of f1-per-gpu-hour, ",
+    ),
     "a floor above one": (["rank", "kept", "--min-f1", "81"], "got min_f1=81"),
     "a floor that is NaN": (["rank", "kept", "--min-f1", "nan"], "got min_f1=nan"),
     "the first none": (["rank", "kept", "--top", "0"], "Invalid value for '--top'"),
@@ -254,6 +260,18 @@ _STUDIES: dict[str, tuple[Callable[[Path], object] | None, str, str]] = {
     "an epoch that is a number": (told("epoch:1", 1), "trials kept", _UNREADABLE),
     "an end that is a list": (told("outcome", [1]), "simulate kept", "it is broken"),
     "a trial without a config": (told("config", None), "simulate kept", "it is broken"),
+    "a confirmation of half a manifest": (
+        told("manifest", {"study": "kept", "settings": {}}),
+        "confirm kept",
+        _UNREADABLE,
+    ),
+    "a confirmation of a config that is text": (told("config", "x"), "confirm kept", _UNREADABLE),
+    "a confirmation of an end that is a list": (told("outcome", [1]), "confirm kept", _UNREADABLE),
+    "a confirmation of nothing that is ranked": (
+        None,
+        "confirm kept --notes notes.csv --top 3",
+        "--top 3 is more than the",
+    ),
     "a resume of a broken study": (
         journal(lambda lines: [lines[0], b"<html>\n", *lines[1:]]),
         "search notes.csv --study kept --resume",

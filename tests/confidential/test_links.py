@@ -113,7 +113,9 @@ def test_a_study_with_a_link_in_it_is_refused_and_told_of(store, outside, place,
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../lab", "/lab", "", ".confidential"])
-@pytest.mark.parametrize("command", ["status", "trials", "rank", "simulate", "forget"])
+@pytest.mark.parametrize(
+    "command", ["status", "trials", "rank", "compare", "dashboard", "simulate", "forget"]
+)
 def test_a_name_that_leads_out_of_the_store_is_no_study(store, name, command):
     record(store.parent, [Recorded()], study="lab")  # what "../lab" would find
     shutil.copy(store.parent / "lab" / JOURNAL_NAME, store.parent)  # and ".."

@@ -272,6 +272,8 @@ READERS = [
     ["status", "lab"],
     ["trials", "lab"],
     ["rank", "lab"],
+    ["compare", "lab"],
+    ["dashboard", "lab"],
     ["simulate", "lab"],
     ["forget", "lab", "--yes"],
     ["search", "notes.csv", "--study", "lab", "--resume"],

@@ -26,7 +26,9 @@ class Planned:
 
     def __init__(self, *configs, peak_mib=None):
         need = peak_mib and footprint(excess_mib=peak_mib - 1748)
-        trials = [SimpleNamespace(footprint=need, config=config) for config in configs]
+        trials = [
+            SimpleNamespace(footprint=need, config=config, replicate=None) for config in configs
+        ]
         self.study = SimpleNamespace(trials=trials)
         self._todo = [Assignment(number=n, config=c, seed=n) for n, c in enumerate(configs)]
         self._configs = configs

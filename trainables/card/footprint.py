@@ -363,7 +363,9 @@ def _parabola(lengths: list[int], seconds: list[float]) -> np.ndarray:
 
 
 def _sum_over(batches: list[np.ndarray], lengths: np.ndarray, cost: np.ndarray) -> float:
-    """Seconds of all batches, each padded to its longest note."""
+    """Seconds of all batches, each padded to its longest note; there may be none."""
+    if not batches:
+        return 0.0
     begins = np.cumsum([0, *(len(batch) for batch in batches[:-1])])
     longest = np.maximum.reduceat(lengths[np.concatenate(batches)], begins)
     return float(np.polyval(cost, longest).clip(min=0).sum())

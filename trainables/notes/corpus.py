@@ -43,6 +43,7 @@ class Corpus:
     rows: Array = field(repr=False)  # [notes] int64, row in the file, from 1, without the header
     digest: str  # sha256, 64 hexadecimal digits, of texts, labels, patients and parts, in order
     findings: tuple[str, ...] = field(default=(), repr=False)  # worth saying, but nothing is wrong
+    portion: str = ""  # names another training part than the digest's (see `portion`); "": none
 
     def __len__(self) -> int:
         return len(self.texts)

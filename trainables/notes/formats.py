@@ -1,4 +1,4 @@
-"""The file formats: CSV, TSV, JSON Lines and Parquet, each cell as text.
+"""The file formats: CSV, TSV, JSON Lines and Parquet, each cell as text, whole or in pieces.
 
 Nothing is guessed: `None`, `NA`, `01` and `1.0` are the labels that they look like. What is wrong
 is collected with row numbers, and never shows a cell. What the columns are for stands in
@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 _SHOWN_ROWS = 5
 LONGEST = 2**24  # characters of a line or a cell: a note of 100,000 words has a million
 _MOST_COLUMNS = 10_000
+_PIECE_ROWS = 2**16  # of a file that is read whole
 _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its first bytes, read as what is not UTF-8
 
 
@@ -38,6 +39,19 @@ class Table:
     rows: list[int] = field(repr=False)  # row number of each cell, from 1, without the header
     problems: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    wrong: dict[str, list[int]] = field(default_factory=dict)  # what is wrong with which rows
+
+    def add(self, after: "Table") -> None:
+        """Put the piece behind this one; a column that either lacks has no value there."""
+        for name in (*self.cells, *(n for n in after.cells if n not in self.cells)):
+            here = self.cells.setdefault(name, [""] * len(self.rows))
+            here += after.cells.get(name, [""] * len(after.rows))
+        self.names = after.names
+        self.rows += after.rows
+        self.problems += after.problems
+        self.findings += after.findings
+        for rule, rows in after.wrong.items():
+            self.wrong.setdefault(rule, []).extend(rows)
 
 
 def some_rows(rows: Iterable[int]) -> str:
@@ -52,11 +66,36 @@ def some_rows(rows: Iterable[int]) -> str:
     return f"row{'s' if len(ordered) > 1 else ''} {shown}{more}"
 
 
+def told(wrong: Mapping[str, Iterable[int]]) -> list[str]:
+    """A problem for each rule that rows break.
+
+    >>> told({"the text is empty": [7, 2]})
+    ['rows 2, 7: the text is empty']
+    """
+    return [f"{some_rows(rows)}: {rule}" for rule, rows in wrong.items()]
+
+
 def read_file(path: Path, wanted: list[str]) -> Table:
     """The wanted columns, by the reader for the suffix.
 
     Raises:
         CorpusError: the path is no file or one that changes, or nothing in it can be read.
+    """
+    pieces = read_pieces(path, wanted, _PIECE_ROWS)
+    table = next(pieces)
+    for piece in pieces:
+        table.add(piece)
+    table.problems += told(table.wrong)
+    return table
+
+
+def read_pieces(path: Path, wanted: list[str], rows: int) -> Iterator[Table]:
+    """The same, so many rows at a time at most; at least one piece, of which any may be empty.
+
+    The names of JSON Lines' columns are those seen so far.
+
+    Raises:
+        CorpusError: see `read_file`; that the file has changed is told behind the last piece.
     """
     try:
         if path.is_dir():
@@ -75,14 +114,13 @@ def read_file(path: Path, wanted: list[str]) -> Table:
         if before.st_size == 0:
             raise CorpusError([f"{path} is empty; a corpus needs notes"])
         try:
-            table = reader(path, wanted)
+            yield from reader(path, wanted, rows)
         except CorpusError:  # of what is half-written, perhaps
             _refuse_changed(path, before)
             raise
         _refuse_changed(path, before)
     except OSError as error:
         raise CorpusError([f"{path} cannot be read: {error.strerror}"]) from None
-    return table
 
 
 def _refuse_changed(path: Path, before: os.stat_result) -> None:
@@ -137,7 +175,7 @@ def _lines(path: Path, newline: str) -> Iterator[str]:
         raise CorpusError([f"{path} holds white space only; a corpus needs notes"])
 
 
-def _read_csv(path: Path, wanted: list[str]) -> Table:
+def _read_csv(path: Path, wanted: list[str], rows: int) -> Iterator[Table]:
     """Comma-separated; a semicolon or a tab where only that finds the columns (Excel in Europe)."""
     lines, start = _lines(path, ""), []
     for line in lines:
@@ -149,41 +187,46 @@ def _read_csv(path: Path, wanted: list[str]) -> Table:
         return len({n.strip().strip('"') for n in start[-1].split(separator)} & set(wanted))
 
     separator = max(",;\t", key=found)  # the first of equals: the comma
-    table = _read_separated(path, chain(start, lines), wanted, separator)
-    if separator != ",":
-        table.findings.append(f"read with {separator!r} between the columns, not a comma")
-    return table
+    findings = [f"read with {separator!r} between the columns, not a comma"]
+    for piece in _read_separated(path, chain(start, lines), wanted, rows, separator):
+        if separator != ",":
+            piece.findings, findings = findings, []
+        yield piece
 
 
-def _read_tsv(path: Path, wanted: list[str]) -> Table:
-    return _read_separated(path, _lines(path, ""), wanted, "\t")
+def _read_tsv(path: Path, wanted: list[str], rows: int) -> Iterator[Table]:
+    return _read_separated(path, _lines(path, ""), wanted, rows, "\t")
 
 
-def _read_separated(path: Path, lines: Iterable[str], wanted: list[str], separator: str) -> Table:
+def _read_separated(
+    path: Path, lines: Iterable[str], wanted: list[str], rows: int, separator: str
+) -> Iterator[Table]:
     problems: list[str] = []
-    ragged: list[int] = []
     limit = csv.field_size_limit(LONGEST)
     try:
         records = _records(lines, separator, problems)
         names = [name.strip() for name in next(records, [])]
         _refuse_columns(path, len(names))
         places = {name: names.index(name) for name in wanted if name in names}
-        table = Table(names, {name: [] for name in places}, [], problems)
+        ragged = (
+            f"not the {len(names)} cells of the header row; "
+            "put a text that holds the separator or a line break in quotes"
+        )
+        table = Table(names, {name: [] for name in places}, [])
         for row, record in enumerate(records, start=1):
+            if len(table.rows) == rows:
+                yield table
+                table = Table(names, {name: [] for name in places}, [])
             if len(record) != len(names):
-                ragged.append(row)
+                table.wrong.setdefault(ragged, []).append(row)
                 continue
             table.rows.append(row)
             for name, place in places.items():
                 table.cells[name].append(record[place])
+        table.problems += problems
+        yield table
     finally:
         csv.field_size_limit(limit)  # it is global to the process
-    if ragged:
-        problems.append(
-            f"{some_rows(ragged)}: not the {len(names)} cells of the header row; "
-            "put a text that holds the separator or a line break in quotes"
-        )
-    return table
 
 
 def _refuse_columns(path: Path, columns: int) -> None:
@@ -214,34 +257,33 @@ def _records(lines: Iterable[str], separator: str, problems: list[str]) -> Itera
         )
 
 
-def _read_json_lines(path: Path, wanted: list[str]) -> Table:
+def _read_json_lines(path: Path, wanted: list[str], rows: int) -> Iterator[Table]:
     """One JSON object a line; a number keeps the digits that it is written with."""
     names: dict[str, None] = {}
-    values: dict[str, list[Any]] = {name: [] for name in wanted}
-    rows: list[int] = []
-    broken: list[int] = []
+    table = Table([], {}, [])
     for row, line in enumerate((line for line in _lines(path, "\n") if line.strip()), start=1):
+        if len(table.rows) == rows:
+            yield table
+            table = Table([], {}, [])
         record = _json_object(line)
         if record is None:
-            broken.append(row)
+            rule = "no JSON object; each line must be one"
+            table.wrong.setdefault(rule, []).append(row)
             continue
         names |= dict.fromkeys(record)
         _refuse_columns(path, len(names))
-        rows.append(row)
-        for name, column in values.items():
-            column.append(record.get(name))
-    problems = []
-    if broken:
-        problems.append(f"{some_rows(broken)}: no JSON object; each line must be one")
-    cells = {}
-    for name, column in values.items():
-        if name not in names:
-            continue
-        nested = [r for r, v in zip(rows, column, strict=True) if isinstance(v, dict | list)]
-        if nested:
-            problems.append(f"{some_rows(nested)}: column {name!r} holds a list or an object")
-        cells[name] = [_as_text(value) for value in column]
-    return Table(list(names), cells, rows, problems)
+        for name in wanted:
+            if name not in names:
+                continue
+            column = table.cells.setdefault(name, [""] * len(table.rows))
+            value = record.get(name)
+            if isinstance(value, dict | list):
+                rule = f"column {name!r} holds a list or an object"
+                table.wrong.setdefault(rule, []).append(row)
+            column.append(_as_text(value))
+        table.rows.append(row)
+        table.names = list(names)
+    yield table
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
@@ -269,30 +311,36 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-def _read_parquet(path: Path, wanted: list[str]) -> Table:
+def _read_parquet(path: Path, wanted: list[str], rows: int) -> Iterator[Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
+            schema = file.schema_arrow
+            names = list(schema.names)
             _refuse_columns(path, len(names))
             once = [name for name in dict.fromkeys(wanted) if names.count(name) == 1]
-            arrow = file.read(columns=once)
-        table = Table(names, {}, list(range(1, arrow.num_rows + 1)))
-        for name in once:
-            column = arrow.column(name)
-            if (kind := _text_or_number(column.type)) is None:
-                told = _kind_name(column.type)
-                table.problems.append(
-                    f"column {name!r} is of type {told}; text, numbers and truth values are "
-                    "understood"
-                )
-                continue
-            if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-                # Through bytes: a file may break its promise that a string is UTF-8.
-                column = column.cast(kind).cast(pa.large_binary())
-            table.cells[name] = [_as_text(value) for value in column.to_pylist()]
+            kinds = {name: _text_or_number(schema.field(name).type) for name in once}
+            problems = [
+                f"column {name!r} is of type {_kind_name(schema.field(name).type)}; text, numbers "
+                "and truth values are understood"
+                for name, kind in kinds.items()
+                if kind is None
+            ]
+            known = {name: kind for name, kind in kinds.items() if kind is not None}
+            yield Table(names, {name: [] for name in known}, [], problems)
+            first = 1
+            for batch in file.iter_batches(min(rows, _PIECE_ROWS), columns=once):
+                cells = {}
+                for name, kind in known.items():
+                    column = batch.column(name)
+                    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+                        # Through bytes: a file may break its promise that a string is UTF-8.
+                        column = column.cast(kind).cast(pa.large_binary())
+                    cells[name] = [_as_text(value) for value in column.to_pylist()]
+                yield Table(names, cells, list(range(first, first + batch.num_rows)))
+                first += batch.num_rows
     except (PermissionError, CorpusError):
         raise
     except (pa.ArrowException, OSError, ValueError, LookupError):
@@ -300,7 +348,6 @@ def _read_parquet(path: Path, wanted: list[str]) -> Table:
         raise CorpusError(
             [f"{path.name} is no Parquet file, or it is damaged; write it anew"]
         ) from None
-    return table
 
 
 def _kind_name(kind: Any) -> str:
@@ -326,7 +373,7 @@ def _text_or_number(kind: Any) -> Any:
     return kind if any(holds(kind) for holds in understood) else None
 
 
-_READERS: dict[str, Callable[[Path, list[str]], Table]] = {
+_READERS: dict[str, Callable[[Path, list[str], int], Iterator[Table]]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_json_lines,

@@ -5,11 +5,11 @@ of columns, and never with a cell. What is wrong with the notes as a whole is fo
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from .formats import LONGEST, Table, read_file, some_rows
+from .formats import LONGEST, Table, read_file, told
 from .split import Part
 
 # Bytes that are not UTF-8 are read as lone surrogates, and found again once their row is known.
@@ -54,18 +54,31 @@ def read_table(path: Path, columns: Columns) -> Table:
     """
     roles = columns.roles()
     table = read_file(path, list(roles.values()))
-    problems = _column_problems(table, columns)
+    optional = {
+        role for role in ("patient", "split") if roles.get(role) == getattr(DEFAULT_COLUMNS, role)
+    }
+    problems = column_problems(table, roles, optional)
+    problems += told(undecodable(table))
+    if not table.rows and not table.problems:
+        problems.append("the table has no rows; a corpus needs notes")
+    cells = by_role(table, roles)
+    return Table(table.names, cells, table.rows, table.problems + problems, table.findings)
+
+
+def by_role(table: Table, roles: Mapping[str, str]) -> dict[str, list[str]]:
+    """The cells of the columns that are there, by role."""
+    return {role: table.cells[name] for role, name in roles.items() if name in table.cells}
+
+
+def undecodable(table: Table) -> dict[str, list[int]]:
+    """What is wrong with the bytes of which rows; its cells are still by the columns' names."""
+    wrong = {}
     for name, cells in table.cells.items():
         broken = [row for row, cell in zip(table.rows, cells, strict=True) if _broken(cell)]
         if broken:
-            problems.append(
-                f"{some_rows(broken)}: column {name!r} has bytes that are not UTF-8; "
-                "save the file as UTF-8"
-            )
-    if not table.rows and not table.problems:
-        problems.append("the table has no rows; a corpus needs notes")
-    cells = {role: table.cells[name] for role, name in roles.items() if name in table.cells}
-    return Table(table.names, cells, table.rows, table.problems + problems, table.findings)
+            rule = f"column {name!r} has bytes that are not UTF-8; save the file as UTF-8"
+            wrong[rule] = broken
+    return wrong
 
 
 def _broken(cell: str) -> bool:
@@ -74,11 +87,18 @@ def _broken(cell: str) -> bool:
 
 def cell_problems(table: Table) -> tuple[list[str], list[bool]]:
     """What is wrong with single cells, and for each row whether nothing is."""
+    wrong = wrong_cells(table)
+    bad = {row for rows in wrong.values() for row in rows}
+    return told(wrong), [row not in bad for row in table.rows]
+
+
+def wrong_cells(table: Table) -> dict[str, list[int]]:
+    """What is wrong with single cells, and in which rows."""
     wrong: dict[str, list[int]] = {}
 
     def check(role: str, rule: str, bad: Iterable[bool]) -> None:
         if role in table.cells:
-            wrong[rule] = [place for place, is_bad in enumerate(bad) if is_bad]
+            wrong[rule] = [row for row, is_bad in zip(table.rows, bad, strict=True) if is_bad]
 
     texts, labels, words = (table.cells.get(role, []) for role in ("text", "label", "split"))
     check("text", "the text is empty; remove the row or fill it", (not t.strip() for t in texts))
@@ -100,28 +120,17 @@ def cell_problems(table: Table) -> tuple[list[str], list[bool]]:
         "(--split-column '')",
         (word.strip().lower() not in SPLIT_WORDS for word in words),
     )
-    sound = [True] * len(table.rows)
-    for places in wrong.values():
-        for place in places:
-            sound[place] = False
-    problems = [
-        f"{some_rows(table.rows[place] for place in places)}: {rule}"
-        for rule, places in wrong.items()
-        if places
-    ]
-    return problems, sound
+    return {rule: rows for rule, rows in wrong.items() if rows}
 
 
-def _column_problems(table: Table, columns: Columns) -> list[str]:
-    roles = columns.roles()
+def column_problems(table: Table, roles: Mapping[str, str], optional: Set[str]) -> list[str]:
+    """What is wrong with the columns; those of `optional` roles may be absent."""
     problems = []
     if len(set(roles.values())) < len(roles):
         named = ", ".join(f"{role}={name!r}" for role, name in roles.items())
         problems.append(f"each column has one role; got {named}")
     for role, name in roles.items():
-        if role in ("patient", "split") and name == getattr(DEFAULT_COLUMNS, role):
-            continue  # optional: only a name that the user chose must exist
-        if table.names and name not in table.names:
+        if role not in optional and table.names and name not in table.names:
             problems.append(f"no {role} column {name!r}; {_shown_names(table, roles)}")
     for name in dict.fromkeys(roles.values()):
         if table.names.count(name) > 1:

@@ -95,22 +95,43 @@ def thin_training(
         return np.ones(len(labels), dtype=bool)
     _, groups = np.unique(groups, return_inverse=True)
     counts = _counts(labels, groups)
-    rank = _ranks(texts, groups, derive_seed(seed, "train_fraction"))
-    sizes = counts.sum(axis=1)
-    # One line of groups serves every share: balanced heaps behind one another, in drawn order.
-    heap_of = _fill(counts, rank, np.full(len(counts), -1), shares=(1 / _HEAPS,) * _HEAPS)
-    heap_rank = np.full(_HEAPS, len(counts))
-    np.minimum.at(heap_rank, heap_of, rank)
-    line = np.lexsort((rank, heap_rank[heap_of]))
-    middle = np.cumsum(sizes[line]) - sizes[line] / 2
+    line, middle = _line(texts, counts, groups, seed)
     keep = np.zeros(len(counts), dtype=bool)
-    keep[line[middle < share * sizes.sum()]] = True
+    keep[line[middle < share * len(labels)]] = True
     covered = np.zeros(counts.shape[1], dtype=bool)
     for group in line:  # a class is never lost, however small the share
         if (counts[group].astype(bool) & ~covered).any():
             covered |= counts[group].astype(bool)
             keep[group] = True
     return keep[groups]
+
+
+def least_share(texts: Sequence[str], labels: Array, groups: Array, *, seed: int) -> float:
+    """The smallest share, to four decimals, that keeps a note of each class by its place alone.
+
+    Below it `thin_training` keeps more than the share, so that no class is lost.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    counts = _counts(labels, groups)
+    line, middle = _line(texts, counts, groups, seed)
+    held = counts[line] > 0
+    first = middle[held.argmax(axis=0)[held.any(axis=0)]]  # where each class comes in
+    return min(1.0, (np.floor(first.max() / len(labels) * 10_000) + 1) / 10_000)
+
+
+def _line(texts: Sequence[str], counts: Array, groups: Array, seed: int) -> tuple[Array, Array]:
+    """One line of groups that serves every share: balanced heaps behind one another.
+
+    Returns:
+        the groups in drawn order, and the notes up to the middle of each.
+    """
+    rank = _ranks(texts, groups, derive_seed(seed, "train_fraction"))
+    sizes = counts.sum(axis=1)
+    heap_of = _fill(counts, rank, np.full(len(counts), -1), shares=(1 / _HEAPS,) * _HEAPS)
+    heap_rank = np.full(_HEAPS, len(counts))
+    np.minimum.at(heap_rank, heap_of, rank)
+    line = np.lexsort((rank, heap_rank[heap_of]))
+    return line, np.cumsum(sizes[line]) - sizes[line] / 2
 
 
 def _counts(labels: Array, groups: Array) -> Array:

@@ -117,5 +117,7 @@ def encode_tokens(
         "min_document_frequency": min_document_frequency,
         "version": 3,
     }
+    if corpus.portion:
+        made_of["portion"] = corpus.portion
     name = f"tokens-{cache_key(**made_of)}"
     return make_once(cache, name, fill, made_of=made_of, is_sound=Ragged.is_in)[0]

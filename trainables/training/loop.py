@@ -80,7 +80,12 @@ class Training:
     def over(self) -> str:
         """Why it is, by itself; "" where it goes on."""
         settings = self.settings
-        return why_over(self.reports, max_epochs=settings.max_epochs, patience=settings.patience)
+        return why_over(
+            self.reports,
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            epochs=settings.epochs,
+        )
 
     @property
     def epoch(self) -> int:
@@ -292,7 +297,8 @@ def train(
             model, task, settings.batch_limit, device, watch if watched else nullcontext
         )
         scores = score(probabilities, task.labels[task.validation])
-        training.checked("validation", scores.loss)  # the epoch's last step may have made it so
+        if len(task.validation):  # the epoch's last step may have made it so
+            training.checked("validation", scores.loss)
         reading = gauge.end_epoch()
         seconds = Seconds(time.perf_counter() - wall, time.process_time() - cpu)
         yield training.conclude(train_loss, scores, seconds, reading)
@@ -308,7 +314,7 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities of the validation notes in their order, [notes, classes] float64.
 
-    `watch` stands around the largest batch.
+    `watch` stands around the largest batch. There may be no note.
     """
     model.eval()
     place = np.empty(len(task.labels), dtype=np.int64)
@@ -316,7 +322,7 @@ def predict(
     probabilities = np.empty((len(task.validation), task.classes))
     batches = evaluation_batches(task.validation, task.inputs.lengths, batch_size=batch_size)
     sizes = [len(notes) * int(task.inputs.lengths[notes].max()) for notes in batches]
-    largest = int(np.argmax(sizes))
+    largest = int(np.argmax(sizes)) if sizes else -1
     for which, notes in enumerate(batches):
         with watch() if which == largest else nullcontext():
             inputs, mask = task.inputs.batch(notes, device)

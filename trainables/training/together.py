@@ -157,7 +157,8 @@ class _Group:
             try:
                 training.checked("training", loss)
                 scores = score(own, labels)
-                training.checked("validation", scores.loss)
+                if len(labels):
+                    training.checked("validation", scores.loss)
             except DivergedError as error:
                 found[place] = error.with_traceback(None)  # whose frames hold tensors
             else:
@@ -233,6 +234,8 @@ class _Group:
     def _predict(self, watch: Watch) -> np.ndarray:
         """As `predict`, of each: [models, notes, classes] float64; all read the same notes."""
         task, lengths = self._task, self._task.inputs.lengths
+        if not len(task.validation):
+            return np.empty((len(self.running), 0, task.classes))
         self._template.eval()
         forward = vmap(self._logits, in_dims=(0, None, None))
         limit = self._settings.batch_limit

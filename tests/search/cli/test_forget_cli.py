@@ -8,13 +8,14 @@ import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from headhunt.analysis import snapshot
 from headhunt.search import forget
 from headhunt.search.cli import app
 from headhunt.search.launch import prepare
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME, Outcome, State
-from headhunt.stores import store_at
+from headhunt.stores import SNAPSHOT, store_at
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.notes.cache import CACHE_FOLDER, DONE, MADE_OF, cache_dir, make_once
 from headhunt.trainables.runner import run_trial
@@ -99,6 +100,18 @@ def test_a_forgotten_study_has_no_confidential_file_and_ranks_as_before(store):
     assert after == before
 
 
+def test_a_snapshot_of_the_frames_goes_with_them(store, monkeypatch):
+    monkeypatch.setattr(snapshot, "LEAST_TRIALS", 1)
+    ended(store)
+    kept = store / "lab" / SNAPSHOT.format("trials")
+    invoke("trials", "lab")
+    assert kept.exists()
+
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+
+    assert not kept.exists()
+
+
 def test_what_was_removed_is_said_in_files_and_bytes(store):
     study = ended(store)
     folders = [*(store / CACHE_FOLDER).glob("tokens-*/"), study.folder / "trials"]
@@ -152,7 +165,7 @@ def test_what_a_study_of_another_store_needs_in_the_same_work_folder_stays(store
         given={"space": "scratch", "max_tokens": 32},
     )
     twin = prepare(request).study
-    forget.tell_needs(twin)
+    forget.tell_needs(twin, request.notes)
     twin.close()
 
     first = invoke("forget", "lab", "--yes")

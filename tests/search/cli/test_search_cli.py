@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from headhunt.analysis import compare, trials
+from headhunt.analysis.tables import amount
 from headhunt.search import run
 from headhunt.search.cli import COMMANDS, app
 from headhunt.search.launch import prepare
@@ -16,7 +18,7 @@ from headhunt.search.plan import Budget
 from headhunt.search.sampling import SpaceError
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
-from headhunt.spaces.configs import HeadConfig
+from headhunt.spaces.configs import HeadConfig, model_label
 from headhunt.spaces.heads import AdapterHead
 from headhunt.spaces.record import JOURNAL_NAME
 from headhunt.stores import StoreLostError, StudyError
@@ -220,8 +222,8 @@ def test_studies_has_a_row_a_study_with_its_trials_by_state(lab, searched):
     lines = invoke("studies").stdout.splitlines()
 
     assert lines[0].split()[:4] == ["study", "notes", "space", "complete"]
-    assert lines[1].split() == ["another", "60", "scratch", "0", "0", "0", "0", "0"]
-    assert lines[2].split() == ["lab", "60", "scratch", "2", "0", "1", "0", "1", "0.8000"]
+    assert lines[1].split() == ["another", "60", "scratch", *"000000"]
+    assert lines[2].split() == ["lab", "60", "scratch", "2", "0", "1", "0", "1", "0", "0.8000"]
 
 
 def test_studies_lists_the_others_beside_one_that_cannot_be_read(lab):
@@ -256,6 +258,37 @@ def test_status_of_a_study_in_work_says_who_searches_it_and_what_was_spent(searc
     assert "best F1: 0.8000 (adapter, trial 1)" in lines
     assert "budget: 3 of 9 trials" in lines
     assert lines[-1].startswith(f"it is being searched by process {os.getpid()} on ")
+
+
+def test_status_shows_the_models_with_the_figures_of_compare(searched):
+    shown = " ".join(invoke("status", "lab").stdout.split())
+
+    table = compare(trials("lab", store="store")).table
+    (row,) = table[table["model"] == "adapter"].to_dict("records")
+    hours = amount(row["total_card_hours"])
+    ends = " ".join(str(row[state]) for state in ("complete", "pruned", "infeasible", "failed"))
+    expected = f"{row['f1']:.4f} {row['trial']} {amount(row['f1_per_gpu_hour'])} {hours} {ends}"
+    assert f"{model_label(row['model'], row['backbone'], row['mode'])} {expected}" in shown
+
+
+def test_a_trial_is_running_while_somebody_holds_the_study_and_unfinished_after(lab, searched):
+    assert "1 running" in invoke("status", "lab").stdout
+    assert invoke("studies").stdout.splitlines()[1].split()[-3:-1] == ["1", "0"]
+
+    searched.close()
+
+    assert "1 unfinished" in invoke("status", "lab").stdout
+    assert "running" not in invoke("status", "lab").stdout
+    assert invoke("studies").stdout.splitlines()[1].split()[-3:-1] == ["0", "1"]
+
+
+def test_status_before_the_first_trial_says_what_the_search_does(lab):
+    study = made(lab)
+
+    last = invoke("status", "lab").stdout.splitlines()[-1]
+
+    study.close()
+    assert last.endswith("which first encodes the notes: no trial began yet")
 
 
 def test_status_counts_the_encoding_once_as_the_budget_does(searched):

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from headhunt.analysis import curves as read_curves
 from headhunt.analysis import rank, trials
 from headhunt.analysis.tables import ranking_table
 from headhunt.search.cli.rank import app as rank_app
@@ -106,6 +107,26 @@ def test_rank_as_csv_is_the_table_alone_and_the_notes_go_to_standard_error(run):
     assert "The floor is F1 0.8123" in result.stderr
 
 
+def test_the_front_alone_keeps_its_ranks(run, tmp_path):
+    record(
+        tmp_path,
+        [
+            Recorded(f1=(f1,), epoch_seconds=hours * 3600)
+            for f1, hours in [(0.9, 3), (0.8, 2), (0.7, 2)]
+        ],
+        study="front",
+    )
+    path = tmp_path / "front.parquet"
+
+    result = run(rank_app, "front", "--pareto", "-o", str(path))
+
+    front = pd.read_parquet(path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert list(zip(front["rank"], front["trial"], strict=True)) == [(1, 1), (3, 0)]
+    assert front["pareto"].all()
+    assert "Of 3 ranked trials, 2 on the front of F1 and hours." in result.stderr
+
+
 def test_top_says_how_many_there_are(run):
     assert "lab by f1, 1 of 2" in run(rank_app, "lab", "--by", "f1", "--top", "1").stdout
 
@@ -140,7 +161,7 @@ def test_a_study_without_a_complete_trial_ends_with_1_and_says_what_there_is(run
     [
         (rank_app, ["nowhere"], "it has: lab, nocard, young"),
         (trials_app, ["nowhere"], "it has: lab, nocard, young"),
-        (rank_app, ["lab", "--by", "speed"], "f1-per-gpu-hour, f1, accuracy"),
+        (rank_app, ["lab", "--by", "speed"], "f1-per-kwh, f1, accuracy"),
         (rank_app, ["lab", "--min-f1", "81"], "in [0, 1]; got min_f1=81"),
         (trials_app, ["lab", "--format", "parquet"], "add -o FILE"),
         (trials_app, ["lab", "-o", "/nowhere/at/all.csv"], "/nowhere/at/all.csv"),
@@ -194,6 +215,29 @@ def test_a_reason_in_brackets_is_printed_as_it_stands(run):
     words = " ".join(run(trials_app, "lab", "--format", "table").stdout.split())
 
     assert "below [its]" in words
+
+
+@pytest.mark.parametrize("curves", [[], ["--curves"]])
+def test_parquet_gives_back_the_frame_of_several_studies(run, tmp_path, curves):
+    path = tmp_path / "both.parquet"
+
+    result = run(trials_app, "lab", "nocard", *curves, "-o", str(path))
+
+    expected = (read_curves if curves else trials)(["lab", "nocard"], store=tmp_path)
+    assert result.exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(path), expected)
+    assert pd.read_parquet(path).attrs == expected.attrs
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_text_gives_back_the_values_of_several_studies(run, tmp_path, ending):
+    path = tmp_path / f"both.{ending}"
+
+    run(trials_app, "lab", "nocard", "-o", str(path))
+
+    expected = trials(["lab", "nocard"], store=tmp_path)
+    read = {"csv": pd.read_csv, "json": lambda p: pd.DataFrame(json.loads(p.read_text()))}[ending]
+    pd.testing.assert_frame_equal(read(path).astype(expected.dtypes), expected)
 
 
 def test_curves_have_a_row_an_epoch(run):
