@@ -5,6 +5,7 @@ folder is imported or executed: the networks are headhunt's own, the folder has 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -102,6 +103,8 @@ def _model(
         network, rows = _scratch(folder, description, config)
         return _texts(folder, description, network, rows, device)
     encoder, rows = _encoder(folder, description, backbone)
+    with suppress(ValueError):  # fused, as nothing trains here; not every architecture has it
+        encoder.set_attn_implementation("sdpa")
     if config.mode is Mode.FROZEN:
         head = _with_weights(
             folder,
@@ -120,7 +123,7 @@ def _texts(
     folder: Path, description: Description, network: nn.Module, rows: int, device: torch.device
 ) -> TextNetwork:
     tokenizer = read_tokenizer(folder / TOKENIZER, description.max_tokens, rows)
-    network = network.eval().requires_grad_(False).to(device)
+    network = network.eval().to(device)
     return TextNetwork(network, tokenizer, device, description.max_tokens)
 
 

@@ -1,6 +1,7 @@
 """Texts through a network: tokenised, sorted by length, in batches, and back in their order."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,18 +24,22 @@ class OnEncoder(nn.Module):
         self.encoder, self.head, self.precision = encoder, head, precision
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Output:
-        """Classify notes.
+        """Classify notes, under `casts`.
 
         Args:
             tokens: token numbers, [notes, tokens] int64, real ones first; at padding any number.
             mask: [notes, tokens] bool, True at real tokens.
         """
         ids = tokens.masked_fill(~mask, int(self.encoder.config.pad_token_id or 0))
-        bf16 = self.precision == "bf16"
-        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=bf16):
-            states = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        states = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         half = states.float().clamp(-HALF_MAX, HALF_MAX).to(torch.float16)
-        return self.head(half.float(), mask)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.head(half.float(), mask)
+
+    def casts(self, device: torch.device) -> AbstractContextManager[object]:
+        """Held over all batches: autocast casts the encoder's weights once."""
+        bf16 = self.precision == "bf16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,9 @@ class TextNetwork:
         lengths = np.array([len(ids) for ids in notes], dtype=np.int64)
         many = GPU_NOTES if self.device.type == "cuda" else ENCODING_NOTES
         batches = in_batches(lengths, many * self.max_tokens)
-        found = [self._batch([notes[place] for place in batch]) for batch in batches]
+        network = self.network
+        with network.casts(self.device) if isinstance(network, OnEncoder) else nullcontext():
+            found = [self._batch([notes[place] for place in batch]) for batch in batches]
         logits = torch.cat(found).float().cpu().numpy()
         ordered = np.empty_like(logits)
         ordered[np.concatenate(batches)] = logits
