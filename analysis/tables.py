@@ -161,13 +161,22 @@ def confirmation_tables(
 
 
 def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
-    shapes = {"test_f1": decimals, "test_accuracy": decimals, "difference": "{:+.3f}".format}
+    shapes = {"test_f1": decimals, "test_accuracy": decimals, "difference": signed}
     frame = frame.copy()
     for column, shape in shapes.items():
         if column in frame:
             cells = [interval_of(row, column, shape) for _, row in frame.iterrows()]
             frame[f"{column}_shown"] = pd.Series(cells, index=frame.index, dtype="string")
     return frame
+
+
+def signed(value: float) -> str:
+    """A difference, to three decimals; none has no sign of its own.
+
+    >>> signed(0.0126), signed(-0.0126), signed(-0.0001)
+    ('+0.013', '-0.013', '+0.000')
+    """
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def decimals(value: float) -> str:
@@ -198,7 +207,7 @@ def _confirmed_shown(several_backbones: bool) -> tuple[Shown, ...]:
         Shown("seeds", "seeds"),
         Shown("validation_f1", "validation\nF1", decimals),
         Shown("test_f1_shown", "test F1"),
-        Shown("gap", "gap", "{:+.3f}".format),
+        Shown("gap", "gap", signed),
         Shown("test_accuracy_shown", "test accuracy"),
     )
 

@@ -166,6 +166,9 @@ class HeldJournal(Held):
     storage: JournalStorage
 
     def __init__(self, journal: Path, lock: FileLock, work: Path, name: str, place: str) -> None:
+        if confirmed_by(name):  # it has the class of each test note
+            journal.touch(mode=0o600)
+            journal.chmod(0o600)
         self.journal, folder = JournalFile(journal), work / name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         super().__init__(JournalStorage(self.journal), -1, work, folder, place)

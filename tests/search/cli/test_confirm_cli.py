@@ -124,6 +124,7 @@ def test_the_best_and_the_best_baseline_are_trained_with_other_seeds_and_scored_
     now = {p: p.read_bytes() for p in before if p.name not in ("lock", "lock.holder")}
     assert now == {p: before[p] for p in now}
     assert rank(trials("lab"), "f1").table.equals(ranking.table)
+    assert Path("store/lab/confirm", JOURNAL_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_test_score_is_that_of_the_predictions_on_the_test_part(lab, searched):
