@@ -20,6 +20,7 @@ from ..spaces.configs import (
     backbone_label,
 )
 from ..spaces.record import State
+from ..stores import confirmed_by
 from ..trainables.artifact.calibration import as_logits, calibrate, softmax
 from ..trainables.artifact.description import ArtifactError, BackboneReference, is_whole_encoder
 from ..trainables.artifact.export import Trained, refuse_taken, write_artifact
@@ -84,8 +85,13 @@ def choose_trial(study: Study, number: int | None) -> Trial:
     """The trial of this number, or the complete one with the best F1, the earliest of equals.
 
     Raises:
-        ExportError: there is none, or none that has a score.
+        ExportError: there is none, none that has a score, or the study confirms another.
     """
+    if searched := confirmed_by(study.name):
+        raise ExportError(
+            f"the study {study.name!r} measures the models of {searched!r} and keeps none of its "
+            f"own: `headhunt export {searched}`, and the card tells what was measured"
+        )
     if number is None:
         complete = [t for t in study.trials if t.state is State.COMPLETE and t.best]
         if not complete:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ...spaces.record import EpochReport
+    from ...stores import Store
+    from ...trainables.artifact.model_card import Confirmed
     from ..export import Shows
 
 app = typer.Typer()
@@ -77,13 +79,15 @@ def export(
         refuse(str(problem))
     try:
         with _shown() as shows:
-            folder = output or Path(f"{study}-{choose_trial(opened, trial).number}")
+            chosen = choose_trial(opened, trial).number
+            folder = output or Path(f"{study}-{chosen}")
             request = ExportRequest(
                 trial=trial,
                 folder=folder,
                 notes=notes,
                 copy_backbone=copy_backbone,
                 overwrite=overwrite,
+                confirmed=_confirmed(study, chosen, place),
             )
             written = export_trial(opened, place.work, request, shows)
     except ExportError as problem:
@@ -98,6 +102,34 @@ def export(
     finally:
         opened.close()
     typer.echo(f"{folder}: trial {written.number} of {study}; {folder / 'README.md'} tells of it")
+
+
+def _confirmed(study: str, trial: int, place: Store) -> tuple[Confirmed, ...]:
+    """What `headhunt confirm` has measured of the trial's config; empty where it has not."""
+    from ...analysis import confirmation
+    from ...analysis.confidence import FIGURES, LEVEL
+    from ...stores import StudyNotFoundError
+    from ...trainables.artifact.model_card import Confirmed
+
+    try:
+        found = confirmation(study, store=place)
+    except StudyNotFoundError:
+        return ()
+    models = found.models[found.models["trial"] == trial]
+    return tuple(
+        Confirmed(
+            name="F1" if name == "f1" else name,
+            value=row[f"test_{name}"],
+            low=row[f"test_{name}_low"],
+            high=row[f"test_{name}_high"],
+            level=1 - LEVEL,
+            seeds=row["seeds"],
+            training_notes=row["training_notes"],
+            notes=int(found.scorings["test_notes"].max()),
+        )
+        for row in models.to_dict("records")
+        for name in FIGURES
+    )
 
 
 @contextmanager

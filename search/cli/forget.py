@@ -57,7 +57,8 @@ def forget(
             typer.echo("nothing was removed", err=True)
             raise typer.Exit(SHORT)
         left = remove(opened, found, confirmation)
-        place.drop_snapshots(study)
+        for recorded in (study, *([beside] if confirmation else [])):
+            place.drop_snapshots(recorded)
     except (StudyNotFoundError, StudyUnreadableError) as problem:
         refuse(f"{problem}; until then it is not known what that study needs")
     except OSError as problem:  # a store that no longer answers is one, too

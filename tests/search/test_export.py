@@ -347,11 +347,20 @@ def test_a_forgotten_study_is_not_exported(tmp_path):
 def test_confirmed_metrics_stand_in_the_card_with_their_intervals(exports):
     description = read_description(exports / "moe")
     told = json.loads((exports / "moe" / "calibration.json").read_text())
-    confirmed = Confirmed(name="F1", value=0.81, low=0.77, high=0.85, level=0.95, seeds=3, notes=90)
+    confirmed = Confirmed(
+        name="F1",
+        value=0.81,
+        low=0.77,
+        high=0.85,
+        level=0.95,
+        seeds=3,
+        training_notes=400,
+        notes=90,
+    )
 
     card = model_card(description, Calibration(**told), [confirmed])
 
-    assert "(90 notes, 3 trainings)" in card
+    assert "(90 notes; trained 3 times anew on\n400 notes, so" in card
     assert "95 % interval" in card
     assert "| F1 | 0.8100 | 0.7700 to 0.8500 |" in card
     assert "not confirmed" not in card

@@ -28,6 +28,7 @@ class Confirmed:
     high: float
     level: float  # of the interval, in (0, 1)
     seeds: int  # trainings
+    training_notes: int  # of each training
     notes: int  # that it was measured on
 
 
@@ -91,7 +92,8 @@ Their hash, with labels and split, is `{{ origin.corpus.digest }}`.
 The search chose this trial and this epoch by the same {{ calibration.notes }} validation notes, so
 these figures flatter it.
 {%- if confirmed %} On test, which no search saw, by `headhunt confirm`
-({{ confirmed[0].notes }} notes, {{ confirmed[0].seeds }} trainings):
+({{ confirmed[0].notes }} notes; trained {{ confirmed[0].seeds }} times anew on
+{{ confirmed[0].training_notes }} notes, so these are figures of its kind, not of these weights):
 
 | | | {{ "%g" | format(100 * confirmed[0].level) }} % interval |
 |---|---|---|
