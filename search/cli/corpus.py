@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Locals in a traceback could hold notes.
 app = typer.Typer(
     help="Check a corpus, or write the synthetic one.",
+    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )

@@ -8,7 +8,7 @@ from ._budgets import MOST_SEED
 from ._running import run_and_exit
 from ._stores import StoreOption, WorkOption, named_store, refuse, store_options
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 NOTES, TRIALS, EPOCHS = 1200, 24, 6
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...trainables.artifact.model_card import Confirmed
     from ..export import Shows
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

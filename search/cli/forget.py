@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...stores import Store
     from ..forget import Leftovers
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...trainables.artifact.load import LoadedModel
     from ...trainables.artifact.predict import Scored
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

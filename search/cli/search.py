@@ -9,7 +9,7 @@ from ._budgets import CardHours, StopMargin
 from ._running import run_and_exit
 from ._stores import StoreOption, WorkOption, named_store
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

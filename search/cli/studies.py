@@ -9,7 +9,7 @@ from ._stores import StoreOption, named_store, refuse
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

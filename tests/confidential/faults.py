@@ -50,6 +50,7 @@ TRAINING = _fault(
     "StoredState.save",
     "raise OSError(f'{sys._getframe(1).f_locals[\"corpus\"].texts}')",
 )
+SCORING = _fault("trainables.runner", "examined", "raise ValueError(args[2].texts[0])")
 WORKER = _fault(
     "trainables.trainable",
     "steps_to_json",

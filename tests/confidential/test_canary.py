@@ -8,9 +8,11 @@ read.
 import base64
 import io
 import os
+import re
 import signal
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +66,20 @@ QUESTIONS = [
     ["corpus", "check", "torn.jsonl"],
     ["search", "headless.csv", "--study", "headless", "--space", "scratch"],
     ["search", "torn.csv", "--study", "torn", "--space", "scratch"],
+]
+
+TAKEN_AWAY = [
+    ["status", "lab/confirm"],
+    ["trials", "lab/confirm", "--format", "json"],
+    ["confirm", "lab", "--by", "f1", "--top", "1", "--seeds", "4", "--format", "json"],
+    ["report", "lab", "-o", "report.html"],
+    ["export", "lab", "-o", "model"],
+    ["export", "lab", "-o", "refused", "--notes", "torn.csv"],
+    ["predict", "model", "notes.csv", "-o", "predictions.csv", "--score"],
+    ["predict", "model", "notes.csv", "-o", "scored.csv", "--score", "--label-column", "text"],
+    ["predict", "model", "torn.csv", "-o", "torn-predictions.csv"],
+    ["predict", "model", "torn.jsonl", "-o", "torn-predictions.csv"],
+    ["predict", "model", "headless.csv", "-o", "headless-predictions.csv"],
 ]
 
 
@@ -188,6 +204,44 @@ def test_a_failure_that_quotes_a_note_tells_nothing_at_any_stage(lab, fault, wor
     assert said in search.said
     assert search.status == status
     assert leaks(lab) == {}
+
+
+@pytest.mark.proof
+def test_what_is_confirmed_shown_and_taken_away_tells_nothing_whatever_fails(lab, monkeypatch):
+    searched = lab.run(*SMALL, "--study", "lab", "--trials", "4")
+    assert searched.status == 0, searched.said
+    confirm = ["confirm", "lab", "--by", "f1", "--top", "1", "--slots", "1"]
+    lab.inject(faults.SCORING)
+    failed = lab.run(*confirm, "--seeds", "2")
+    assert "crashed: ValueError at " in failed.said
+    assert leaks(lab) == {}
+    lab.inject("")
+    again = lab.run(*confirm, "--seeds", "4")
+    assert again.status == 0, again.said
+
+    monkeypatch.chdir(lab.work)
+    monkeypatch.setenv("HEADHUNT_STORE", "store")
+    for words in TAKEN_AWAY:
+        asked = CliRunner().invoke(app, words)
+        assert asked.exit_code in (0, 1, 2), words
+        assert not tells(asked.output.encode()), (words, asked.output)
+        assert asked.exception is None or isinstance(asked.exception, SystemExit), words
+    assert Path("model/README.md").exists()
+    assert len(Path("predictions.csv").read_text().splitlines()) == 61
+    shown = lab.start("dashboard", "lab", "--port", "0")
+    wait_for(lambda: "http://" in shown.said, shown)
+    address = re.findall(r"http://[^\s/]+", shown.said)[0]
+    for page in ("/dashboard", "/api/studies", "/api/studies/0"):
+        with urllib.request.urlopen(address + page, timeout=30) as answer:
+            assert not tells(answer.read())
+    shown.process.send_signal(signal.SIGINT)
+    shown.process.wait(PROOF_SECONDS)
+
+    known = {"work/model/tokenizer.json", "work/model/vocabulary.json"}
+    outside = [p for p in lab.work.iterdir() if p.name in ("notes.csv", "torn.csv", "torn.jsonl")]
+    told = found_in(lab.folder, besides=[*outside, lab.work / "headless.csv"])
+    assert told.keys() <= known | {"work/spaces.py"}
+    assert told.keys() & known  # a vocabulary was found where there is one
 
 
 def test_a_space_that_quotes_a_note_tells_its_type_and_line(lab, monkeypatch):
