@@ -1,1 +1,3 @@
 """Which trials run, where and for how long."""
+
+from .. import trainables as trainables  # sets up the environment before torch is imported
