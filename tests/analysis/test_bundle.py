@@ -126,18 +126,21 @@ def test_the_same_bundle_under_two_names_is_refused_and_a_repeated_one_counts_on
         trials([file, str(copy)])
 
 
-def test_whether_two_bundles_are_of_one_corpus_is_unknown_unless_both_tell_its_hash(tmp_path):
-    asked = Sharing(corpus_hash=True)
-    files = [bundled(tmp_path, f"{n}.headhunt.zip", ENDED[:n], store=str(n)) for n in (2, 3)]
-    told = [
-        bundled(tmp_path, f"{n}.headhunt.zip", ENDED[:n], store=str(n), sharing=asked)
-        for n in (4, 5)
-    ]
+def test_whether_two_bundles_are_of_one_corpus_is_unknown_unless_both_tell_its_hash(file, tmp_path):
+    files = {}
+    for number in (2, 3):
+        record(tmp_path / str(number), ENDED[:number], manifest=MANIFEST)
+        for corpus_hash in (False, True):
+            sharing = Sharing(corpus_hash=corpus_hash)
+            made = bundle("lab", store=tmp_path / str(number), sharing=sharing).bundle
+            files[number, corpus_hash] = tmp_path / f"{number}-{corpus_hash}.headhunt.zip"
+            write_bundle(made, files[number, corpus_hash])
+    untold, told = ([str(files[n, h]) for n in (2, 3)] for h in (False, True))
 
     for tool in (rank, compare):
-        assert "same corpus is not known" in tool(trials(files)).notes[0]
+        assert "same corpus is not known" in tool(trials(untold)).notes[0]
         assert not any("corpus" in note for note in tool(trials(told)).notes)
-        assert any("corpus" in note for note in tool(trials([*told, files[0]])).notes)
+        assert any("corpus" in note for note in tool(trials([*told, file])).notes)
 
 
 def test_a_bundle_of_a_study_that_nobody_confirmed_says_so(file):
@@ -173,54 +176,55 @@ def test_what_a_study_records_from_some_day_on_is_left_out(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("reason", "told"),
-    [
-        *((same, same) for same in ("fitted", "all 6 epochs trained", TRAINED_BEFORE)),
-        *((same, same) for same in ("no better F1 for 4 epochs",)),
-        ("diverged: the training loss of epoch 2 is not finite",) * 2,
-        (str(TooLargeError(3 * MIB, MIB, "the card leaves")),) * 2,
-        ("needs 5 MiB to encode the notes with its backbone, 1 MiB more than the 4 MiB that the "
-         "card leaves",) * 2,
-        ("crashed: ValueError at loop.py:12", "crashed: ValueError"),
-        ("crashed: OutOfMemoryError at loop.py:12", "crashed: OutOfMemoryError"),
-        ("crashed: LemaireError at lemaire.py:12", "crashed"),
-        ("its process died 3 times: /home/lemaire cannot be written", "its process died 3 times"),
-        ("all 6 epochs trained by lemaire", "left out of the bundle"),
-        ("weights of '/home/lemaire' are gone", "left out of the bundle"),
-    ],
-)  # fmt: skip
-def test_a_reason_is_told_in_headhunts_own_words_or_by_its_kind(tmp_path, reason, told):
-    file = bundled(tmp_path, ended=[control(0.7), Recorded(state=State.FAILED, reason=reason)])
+def test_a_reason_is_told_in_headhunts_own_words_or_by_its_kind(tmp_path):
+    ours = [
+        *("fitted", "all 6 epochs trained", "no better F1 for 4 epochs", TRAINED_BEFORE),
+        "diverged: the training loss of epoch 2 is not finite",
+        str(TooLargeError(3 * MIB, MIB, "the card leaves")),
+        f"{TooLargeError(3 * MIB, MIB, 'the device had free')} (encoding the notes with its "
+        "backbone)",
+        "needs 5 MiB to encode the notes with its backbone, 1 MiB more than the 4 MiB that the "
+        "card leaves",
+    ]
+    told = {
+        **{reason: reason for reason in ours},
+        "crashed: ValueError at loop.py:12": "crashed: ValueError",
+        "crashed: OutOfMemoryError at loop.py:12": "crashed: OutOfMemoryError",
+        "crashed: LemaireError at lemaire.py:12": "crashed",
+        "its process died 3 times: /home/lemaire cannot be written": "its process died 3 times",
+        "all 6 epochs trained by lemaire": "left out of the bundle",
+        "weights of '/home/lemaire' are gone": "left out of the bundle",
+    }
+    file = bundled(tmp_path, ended=[Recorded(state=State.FAILED, reason=why) for why in told])
 
-    assert trials(file)["reason"].tolist()[1] == told
+    assert trials(file)["reason"].tolist() == list(told.values())
     assert b"lemaire" not in b"".join(members(file).values()).lower()
 
 
-@pytest.mark.parametrize(
-    ("backbone", "told"),
-    [
-        ("drbert", "drbert"),
-        ("almanach/camembert-bio-base@abc123", "almanach/camembert-bio-base@abc123"),
-        ("drbert@../../home/lemaire", "encoder-01234567"),
-        ("lemaire/encoder", "encoder-01234567"),
-        ("/home/lemaire/encoder", "encoder-01234567"),
-        ("./lemaire", "encoder-01234567"),
-    ],
-)
-def test_a_backbone_is_named_where_its_name_is_public_and_else_by_its_files(
-    tmp_path, backbone, told
-):
-    config = HeadConfig(backbone=backbone, head=LinearHead(), mode=Mode.FULL)
+def test_a_backbone_is_named_where_its_name_is_public_and_else_by_its_files(tmp_path):
+    told = {
+        "drbert": "drbert",
+        "almanach/camembert-bio-base@abc123": "almanach/camembert-bio-base@abc123",
+        "drbert@../../home/lemaire": "encoder-10000000",
+        "lemaire/encoder": "encoder-20000000",
+        "/home/lemaire/encoder": "encoder-30000000",
+        "./lemaire": "encoder-40000000",
+    }
+    configs = [HeadConfig(backbone=name, head=LinearHead(), mode=Mode.FULL) for name in told]
+    hashes = [name.removeprefix("encoder-").ljust(24, "0") for name in told.values()]
+    hashes[:2] = ["ab" * 12, "cd" * 12]
     file = bundled(
-        tmp_path, ended=[Recorded(config=config)], backbones={backbone: "0123456789abcdef"}
+        tmp_path,
+        ended=[Recorded(config=config) for config in configs],
+        backbones=dict(zip(told, hashes, strict=True)),
     )
 
-    row = trials(file).iloc[0]
-    assert row["backbone"] == told
-    assert row["family"] == f"{told.rpartition('/')[2]} full"
-    assert curves(file)["family"].tolist() == [row["family"]]
-    assert trials(file).attrs["manifest"]["backbones"] == {told: "0123456789abcdef"}
+    frame, names = trials(file), list(told.values())
+    assert frame["backbone"].tolist() == names
+    families = [f"{name.rpartition('/')[2]} full" for name in names]
+    assert frame["family"].tolist() == curves(file)["family"].tolist() == families
+    assert frame.attrs["manifest"]["backbones"] == dict(zip(names, hashes, strict=True))
+    assert frame["config_hash"].notna().tolist() == [True, True, False, False, False, False]
     assert b"lemaire" not in b"".join(members(file).values())
 
 
