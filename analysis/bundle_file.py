@@ -72,8 +72,8 @@ The tables are CSV in UTF-8 with a header row. An empty cell is a value that is 
 not zero. Times are UTC. F1, precision and recall are means over the classes.
 
 There is no text of a note in this file, no vocabulary, no weight of a model, no prediction or
-class of a single note, no path, machine or user. Scores are exact, so from many of them the number
-of notes of each class can be worked out.
+class of a single note, no path, and no name of a machine or a user. Scores are exact, so from many
+of them the number of notes of each class can be worked out.
 
 To read it: `headhunt trials FILE`, `headhunt rank FILE`, `headhunt compare FILE FILE ...`, or
 `from headhunt.analysis import trials; trials([FILE, ...])`; or any program that reads CSV.

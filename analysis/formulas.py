@@ -24,6 +24,11 @@ RATIOS: dict[str, dict[Hours, str]] = {
     "f1_per_kwh": {"modelled": "card_energy_kwh", "measured": "energy_kwh"},
 }
 
+MAYBE_ONE_CORPUS = (
+    "Whether the studies have the same corpus is not known, as bundles leave out its hash unless "
+    "asked: if they have not, scores do not compare between them."
+)
+
 
 def check_hours(hours: str) -> None:
     """Refuse a kind of hours that there is not.
@@ -115,18 +120,17 @@ def differences_between_studies(frame: pd.DataFrame) -> dict[str, str]:
 
 def difference_notes(frame: pd.DataFrame) -> list[str]:
     """The same as sentences."""
-    differences = differences_between_studies(frame)
-    notes = [
-        f"The studies differ in their {what}: {consequence} do not compare between them."
-        for what, consequence in differences.items()
+    return [
+        MAYBE_ONE_CORPUS
+        if what == "corpus" and _may_have_one_corpus(frame)
+        else f"The studies differ in their {what}: {consequence} do not compare between them."
+        for what, consequence in differences_between_studies(frame).items()
     ]
-    digests = {_digest(m) for m in frame.attrs.get("manifests", {}).values()}
-    if "corpus" in differences and None in digests and len(digests) <= 2:
-        notes[0] = (
-            "Whether the studies have the same corpus is not known, as bundles leave out its hash "
-            "unless asked: if they have not, scores do not compare between them."
-        )
-    return notes
+
+
+def _may_have_one_corpus(frame: pd.DataFrame) -> bool:
+    digests = {_digest(manifest) for manifest in frame.attrs.get("manifests", {}).values()}
+    return None in digests and len(digests) <= 2
 
 
 def card_of(frame: pd.DataFrame) -> str | None:
