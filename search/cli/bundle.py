@@ -93,18 +93,23 @@ def _lines(told: list[str]) -> list[str]:
 
 
 def _inside(made: "Made", sharing: "Sharing") -> list[str]:
+    from ...analysis.shareable import CURVES, MODELS, SCORINGS, TRIALS
+    from ...analysis.wording import counted
     from ...spaces.record import State
 
     bundle = made.bundle
-    counts = bundle.tables["trials"]["state"].value_counts()
+    counts = bundle.tables[TRIALS]["state"].value_counts()
     ends = ", ".join(f"{counts[state]} {state}" for state in State if state in counts.index)
+    rows = {name: len(table) for name, table in bundle.tables.items()}
     told = [
         f"the study's name: {bundle.study}",
-        f"{len(bundle.tables['trials'])} trials ({ends}), {len(bundle.tables['curves'])} epochs",
+        f"{counted(rows[TRIALS], 'trial')} ({ends}), {counted(rows[CURVES], 'epoch')}",
     ]
-    if "confirmed_models" in bundle.tables:
-        models, scorings = (len(bundle.tables[f"confirmed_{n}"]) for n in ("models", "scorings"))
-        told.append(f"what was confirmed of {models} models, scored {scorings} times on test")
+    if MODELS in rows:
+        told.append(
+            f"what was confirmed of {counted(rows[MODELS], 'model')}, scored "
+            f"{counted(rows[SCORINGS], 'time')} on test"
+        )
     corpus = bundle.manifest.get("corpus") or {}
     if sharing.labels and (labels := corpus.get("classes")):
         more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
@@ -117,6 +122,8 @@ def _inside(made: "Made", sharing: "Sharing") -> list[str]:
 
 
 def _outside(made: "Made", sharing: "Sharing") -> list[str]:
+    from ...analysis.wording import counted
+
     told = ["text, patients, vocabularies, weights, and the class and prediction of each note"]
     if not sharing.corpus_hash:
         told.append("the hash of the notes (--with-corpus-hash)")
@@ -127,7 +134,7 @@ def _outside(made: "Made", sharing: "Sharing") -> list[str]:
         for given, name in made.backbones.items()
     ]
     if made.reasons:
-        told.append(f"the words of {made.reasons} reasons, but for the kind of the failure")
+        told.append(f"the words of {counted(made.reasons, 'reason')}, but for the kind of failure")
     if made.columns:
         told.append(f"columns that headhunt does not know: {', '.join(made.columns)}")
     if made.fields:

@@ -199,7 +199,7 @@ def test_the_same_study_makes_the_same_bytes_and_the_command_tells_what_is_in_th
     for told in (
         *("6 trials (5 complete, 1 failed)", "confirmed of 3 models, scored 3 times on test"),
         *("'loud', 'quiet' (--without-labels", "the hash of the notes (--with-corpus-hash)"),
-        *("the words of 1 reasons", "settings.text_column", "by the hash of its files"),
+        *("the words of 1 reason,", "settings.text_column", "by the hash of its files"),
     ):
         assert told in first.output
     assert not tells(first.output.encode())
