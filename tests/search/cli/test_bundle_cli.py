@@ -75,8 +75,9 @@ def searched(tmp_path_factory):
     run_here(prepare(request))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "run_search", run_here)
-        words = ["--by", "f1", "--top", "2", "--seeds", "1", "--notes", notes]
-        confirmed = invoke("confirm", "lab", *words, "--store", folder / "store")
+        words = ["--by", "f1", "--top", "2", "--seeds", "1", "--train-fractions", "0.6,1"]
+        places = ["--notes", notes, "--store", folder / "store"]
+        confirmed = invoke("confirm", "lab", *words, *places)
     assert confirmed.exit_code == 0, confirmed.output
     study = Study.open(folder / "store", "lab")
     trial = begin(study, scratch(), seed=99)
@@ -124,7 +125,7 @@ def test_no_byte_of_a_bundle_tells_of_notes_patients_vocabularies_paths_or_the_m
     assert letters_of(json.dumps(manifest).encode(), HOST)
     assert set(found) == {
         *("README.txt", "study.json", "columns.csv", "trials.csv", "curves.csv"),
-        *(f"confirmed_{name}.csv" for name in ("models", "pairs", "scorings")),
+        *(f"confirmed_{name}.csv" for name in ("models", "pairs", "fractions", "scorings")),
     }
     for name, data in [*found.items(), ("names", " ".join(found).encode())]:
         assert not tells(data), name
@@ -181,8 +182,7 @@ def test_what_was_confirmed_is_read_from_a_bundle_without_a_class_of_a_note(file
     there, here = confirmation("lab"), confirmation(file)
 
     assert here.sentences == there.sentences
-    assert here.fractions is None
-    for name in ("models", "pairs", "scorings"):
+    for name in ("models", "pairs", "fractions", "scorings"):
         frame, other = getattr(here, name), getattr(there, name)
         both = [column for column in other if column not in HIDDEN]
         assert list(frame.columns) == list(other.columns)
@@ -197,7 +197,7 @@ def test_the_same_study_makes_the_same_bytes_and_the_command_tells_what_is_in_th
     assert Path("a.headhunt.zip").stat().st_mode & 0o777 == 0o600
     assert second.output == first.output.replace("a.headhunt", "b.headhunt")
     for told in (
-        *("6 trials (5 complete, 1 failed)", "confirmed of 3 models, scored 3 times on test"),
+        *("6 trials (5 complete, 1 failed)", "confirmed of 3 models, scored 6 times on test"),
         *("'loud', 'quiet' (--without-labels", "the hash of the notes (--with-corpus-hash)"),
         *("the words of 1 reason,", "settings.text_column", "by the hash of its files"),
     ):
