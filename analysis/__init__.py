@@ -4,6 +4,8 @@ Made for a notebook: it imports pandas and Optuna, never torch or Ray.
 """
 
 from ..stores import StoreError, StudyNotFoundError, StudyUnreadableError
+from .bundle import Made, Sharing, bundle
+from .bundle_file import Bundle, BundleError, read_bundle, write_bundle
 from .compare import Comparison, compare
 from .confirmation import Confirmation, confirmation
 from .frame import curves, trials
@@ -11,13 +13,18 @@ from .importance import Importance, importance
 from .ranking import Ranking, on_front, pareto, rank
 
 __all__ = [
+    "Bundle",
+    "BundleError",
     "Comparison",
     "Confirmation",
     "Importance",
+    "Made",
     "Ranking",
+    "Sharing",
     "StoreError",
     "StudyNotFoundError",
     "StudyUnreadableError",
+    "bundle",
     "compare",
     "confirmation",
     "curves",
@@ -25,5 +32,7 @@ __all__ = [
     "on_front",
     "pareto",
     "rank",
+    "read_bundle",
     "trials",
+    "write_bundle",
 ]

@@ -186,7 +186,7 @@ CONFIRMATION_COLUMNS = {
 }
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
-_TIME = "datetime64[us, UTC]"
+TIME = "datetime64[us, UTC]"
 _INTEGERS = ("trial", "epoch", "best_epoch", "epochs", "group_size", "seed", "trainable_parameters")
 _COUNTS = ("rank", "trials", *State)
 _STRINGS = ("study", "state", "reason", "role", "family", "model", "backbone", "mode", "device")
@@ -198,8 +198,24 @@ DTYPES = {
     **dict.fromkeys((*_INTEGERS, *_COUNTS, "total_parameters"), "Int64"),
     **dict.fromkeys((*_STRINGS, "config_hash"), "string"),
     "pareto": "boolean",
-    **dict.fromkeys(("started_at", "ended_at"), _TIME),
+    **dict.fromkeys(("started_at", "ended_at"), TIME),
 }
+_CONFIRMED_INTEGERS = {
+    *("trial", "trial_a", "trial_b", "confirming_trial", "seed_number", "seeds", "failed"),
+    *("training_notes", "training_patients", "test_notes"),
+}
+_CONFIRMED_STRINGS = {
+    *("role", "family", "model", "backbone", "mode", "model_a", "model_b", "verdict"),
+}
+
+
+def confirmed_dtype(name: str) -> str:
+    """The pandas dtype of a column of a confirmation."""
+    if name == "scored_at":
+        return TIME
+    if name in _CONFIRMED_INTEGERS:
+        return "Int64"
+    return "string" if name in _CONFIRMED_STRINGS else "float64"
 
 
 def parameter_dtypes() -> dict[str, str]:

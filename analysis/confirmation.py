@@ -33,21 +33,19 @@ from ..stores import (
     reading,
     store_at,
 )
+from .bundle_file import is_bundle, read_bundle
 from .columns import (
     FRACTION_COLUMNS,
     MODEL_COLUMNS,
     PAIR_COLUMNS,
     SCORING_COLUMNS,
+    confirmed_dtype,
     described,
 )
 from .confidence import FIGURES, LEVEL, HeldOut, Judge, holm
+from .shareable import FRACTIONS, MODELS, PAIRS, SCORINGS
 from .verdicts import Facts, sentences
 
-_INTEGERS = {
-    *("trial", "trial_a", "trial_b", "confirming_trial", "seed_number", "seeds", "failed"),
-    *("training_notes", "training_patients", "test_notes"),
-}
-_STRINGS = {"role", "family", "model", "backbone", "mode", "model_a", "model_b", "verdict"}
 DRAWING_SEED = 0  # of the patients that are drawn: a confirmation says the same each time
 
 
@@ -103,22 +101,33 @@ def confirmation(study: str, *, store: Place | None = None) -> Confirmation:
     """How the best trials of a study do on the test part (see `headhunt confirm`).
 
     Args:
-        study: the searched study's name.
+        study: the searched study's name, or a bundle's file.
         store: folder of the studies, or the address of a database, postgresql://...; HEADHUNT_STORE
             or `headhunt-studies` when not given.
 
     Raises:
         StudyNotFoundError: the store has no such study, or nothing of it was confirmed.
         StudyUnreadableError: what the store has of it is broken, or something else has written it.
-        StoreError: the store cannot be reached, or its address is none.
+        StoreError: the store cannot be reached, or its address is none; a bundle cannot be read.
     """
+    if is_bundle(study):
+        return _bundled(study)
     place, searched = store_at(store), confirmed_by(study) or study
-    stored = _stored(place, searched)
+    return confirmation_in(_stored(place, searched), searched)
+
+
+def confirmation_in(stored: StoredStudy, called: str) -> Confirmation:
+    """The same of what the store has of NAME/confirm.
+
+    Args:
+        stored: the confirmation's own study.
+        called: how the sentences name the searched study.
+    """
     with reading(stored.place):
         told = stored.manifest[CONFIRMS_KEY]
         trials = [_read(trial) for trial in stored.trials]
         if not any(t.outcome and t.outcome.test for t in trials):
-            raise StudyNotFoundError(f"no trial that confirms {searched!r} is complete yet")
+            raise StudyNotFoundError(f"no trial that confirms {called!r} is complete yet")
         test = HeldOut(
             truth=np.array(told["test"]["classes"], dtype=np.int64),
             groups=np.array(told["test"]["groups"], dtype=np.int64),
@@ -137,7 +146,7 @@ def confirmation(study: str, *, store: Place | None = None) -> Confirmation:
         portions = {portion["train_fraction"]: portion for portion in told["portions"]}
         table = _models_frame(models, judge, portions[largest])
         pairs = _pairs_frame(models, judge)
-        facts = _facts(searched, told, test, trials, largest)
+        facts = _facts(called, told, test, trials, largest)
         return Confirmation(
             models=table,
             pairs=pairs,
@@ -145,6 +154,20 @@ def confirmation(study: str, *, store: Place | None = None) -> Confirmation:
             sentences=sentences(facts, table, pairs),
             scorings=_scorings_frame(told, trials),
         )
+
+
+def _bundled(file: str) -> Confirmation:
+    bundle = read_bundle(file, (MODELS, PAIRS, FRACTIONS, SCORINGS))
+    tables = bundle.tables
+    if not all(name in tables for name in (MODELS, PAIRS, SCORINGS)):
+        raise StudyNotFoundError(f"{file} holds no confirmation: nothing was confirmed then")
+    return Confirmation(
+        models=tables[MODELS],
+        pairs=tables[PAIRS],
+        fractions=tables.get(FRACTIONS),
+        sentences=bundle.sentences,
+        scorings=tables[SCORINGS],
+    )
 
 
 def _stored(place: Store, searched: str) -> StoredStudy:
@@ -332,15 +355,7 @@ def _verdict(difference: float, p_value: float, better: str, worse: str) -> str:
 def _framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
     names = [column.name for column in columns]
     frame = pd.DataFrame(
-        {n: pd.Series([row.get(n) for row in rows], dtype=_dtype(n)) for n in names}
+        {n: pd.Series([row.get(n) for row in rows], dtype=confirmed_dtype(n)) for n in names}
     )
     frame.attrs["columns"] = described(names, columns)
     return frame
-
-
-def _dtype(name: str) -> str:
-    if name == "scored_at":
-        return "datetime64[us, UTC]"
-    if name in _INTEGERS:
-        return "Int64"
-    return "string" if name in _STRINGS else "float64"

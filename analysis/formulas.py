@@ -24,6 +24,11 @@ RATIOS: dict[str, dict[Hours, str]] = {
     "f1_per_kwh": {"modelled": "card_energy_kwh", "measured": "energy_kwh"},
 }
 
+MAYBE_ONE_CORPUS = (
+    "Whether the studies have the same corpus is not known, as bundles leave out its hash unless "
+    "asked: if they have not, scores do not compare between them."
+)
+
 
 def check_hours(hours: str) -> None:
     """Refuse a kind of hours that there is not.
@@ -96,10 +101,13 @@ def is_control(frame: pd.DataFrame) -> pd.Series:
 
 
 def differences_between_studies(frame: pd.DataFrame) -> dict[str, str]:
-    """What the studies of a frame differ in, and what therefore does not compare between them."""
-    manifests = frame.attrs.get("manifests", {}).values()
-    digests = {(m.get("corpus") or {}).get("digest") for m in manifests}
-    cards = {_card_name(m) for m in manifests}
+    """What the studies of a frame differ in, and what therefore does not compare between them.
+
+    A study that does not tell its corpus, as most bundles do not, has another than all others.
+    """
+    manifests = frame.attrs.get("manifests", {})
+    digests = {_digest(m) or f"of {name}" for name, m in manifests.items()}
+    cards = {_card_name(m) for m in manifests.values()}
     return {
         what: consequence
         for what, values, consequence in (
@@ -113,9 +121,16 @@ def differences_between_studies(frame: pd.DataFrame) -> dict[str, str]:
 def difference_notes(frame: pd.DataFrame) -> list[str]:
     """The same as sentences."""
     return [
-        f"The studies differ in their {what}: {consequence} do not compare between them."
+        MAYBE_ONE_CORPUS
+        if what == "corpus" and _may_have_one_corpus(frame)
+        else f"The studies differ in their {what}: {consequence} do not compare between them."
         for what, consequence in differences_between_studies(frame).items()
     ]
+
+
+def _may_have_one_corpus(frame: pd.DataFrame) -> bool:
+    digests = {_digest(manifest) for manifest in frame.attrs.get("manifests", {}).values()}
+    return None in digests and len(digests) <= 2
 
 
 def card_of(frame: pd.DataFrame) -> str | None:
@@ -123,6 +138,10 @@ def card_of(frame: pd.DataFrame) -> str | None:
     manifests = frame.attrs.get("manifests") or {"": frame.attrs.get("manifest", {})}
     names = [name for name in map(_card_name, manifests.values()) if name is not None]
     return ", ".join(dict.fromkeys(names)) or None
+
+
+def _digest(manifest: Mapping[str, Any]) -> str | None:
+    return (manifest.get("corpus") or {}).get("digest")
 
 
 def _card_name(manifest: Mapping[str, Any]) -> str | None:

@@ -30,16 +30,17 @@ from ..spaces.record import (
     State,
 )
 from ..stores import Place, Store, StoredStudy, reading, store_at
+from .bundle_file import Bundle, is_bundle, read_bundle
 from .columns import (
     CURVE_COLUMNS,
     DTYPES,
     NOT_PARAMETERS,
-    PARAMETERS,
-    STUDY_COLUMN,
     UNREAD,
     described,
     parameter_dtypes,
 )
+from .several import called, in_order, joined
+from .shareable import CURVES, TRIALS
 from .snapshot import Snapshot
 
 MIB = 2**20
@@ -71,16 +72,19 @@ def trials(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
     for several studies `attrs["manifests"]` has it by study.
 
     Args:
-        study: a study's name, or several; then a column `study` comes first.
+        study: a study's name, or a bundle's file (`NAME.headhunt.zip`); or several of both: then a
+            column `study` comes first. A bundle is called by its study there, or by its file where
+            another one has that name.
         store: folder of the studies, or the address of a database, postgresql://...; HEADHUNT_STORE
             or `headhunt-studies` when not given.
 
     Raises:
         StudyNotFoundError: the store has no such study.
         StudyUnreadableError: what the store has of it is broken, or something else has written it.
+        BundleError: a file is no bundle that can be read, or the same as another one.
         StoreError: the store cannot be reached, or its address is none.
     """
-    return _loaded(study, store, "trials", COLUMNS)
+    return _loaded(study, store, TRIALS, COLUMNS)
 
 
 def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.DataFrame:
@@ -88,7 +92,13 @@ def curves(study: str | Sequence[str], *, store: Place | None = None) -> pd.Data
 
     Args and errors are those of `trials`.
     """
-    return _loaded(study, store, "curves", CURVE_COLUMNS)
+    return _loaded(study, store, CURVES, CURVE_COLUMNS)
+
+
+def frames_in(stored: StoredStudy) -> dict[str, pd.DataFrame]:
+    """Trials and curves of a study at one moment, by the names of their tables."""
+    with reading(stored.place):
+        return {kind: frame_of(stored) for kind, frame_of in _FRAMES.items()}
 
 
 def _loaded(
@@ -97,9 +107,22 @@ def _loaded(
     """One study's frame, or several studies' joined in one."""
     place = store_at(store)
     if isinstance(study, str):
-        return _loaded_one(place, study, kind)
-    frames = {name: _loaded_one(place, name, kind) for name in dict.fromkeys(study)}
-    return _joined(frames, columns)
+        return _bundled(study, kind)[1] if is_bundle(study) else _loaded_one(place, study, kind)
+    sources = list(dict.fromkeys(study))
+    bundled = {source: _bundled(source, kind) for source in sources if is_bundle(source)}
+    names = called(sources, {source: bundle for source, (bundle, _) in bundled.items()})
+    frames = {
+        names[source]: bundled[source][1] if source in bundled else _loaded_one(place, source, kind)
+        for source in sources
+    }
+    return joined(frames, columns)
+
+
+def _bundled(file: str, kind: str) -> tuple[Bundle, pd.DataFrame]:
+    bundle = read_bundle(file, (kind,))
+    frame = bundle.tables[kind]
+    frame.attrs["manifest"] = bundle.manifest
+    return bundle, frame
 
 
 def _loaded_one(place: Store, name: str, kind: str) -> pd.DataFrame:
@@ -110,7 +133,7 @@ def _loaded_one(place: Store, name: str, kind: str) -> pd.DataFrame:
         return frame
     stored = place.read(name)
     with reading(stored.place):
-        frame = _trials_frame(stored) if kind == "trials" else _curves_frame(stored)
+        frame = _FRAMES[kind](stored)
         states = [_state(trial) for trial in stored.trials]
     snapshot.keep(frame, pd.Series(states, dtype="string"))
     return frame
@@ -119,13 +142,16 @@ def _loaded_one(place: Store, name: str, kind: str) -> pd.DataFrame:
 def _trials_frame(stored: StoredStudy) -> pd.DataFrame:
     rows = [_trial_row(trial, _watts(stored.manifest)) for trial in stored.trials]
     found = {name for trial in stored.trials for name in _parameters(trial)}
-    names = [c.name for c in COLUMNS] + _in_order(found)
+    names = [c.name for c in COLUMNS] + in_order(found)
     return _framed(rows, names, COLUMNS, stored)
 
 
 def _curves_frame(stored: StoredStudy) -> pd.DataFrame:
     rows = [row for trial in stored.trials for row in _curve_rows(trial)]
     return _framed(rows, [c.name for c in CURVE_COLUMNS], CURVE_COLUMNS, stored)
+
+
+_FRAMES = {TRIALS: _trials_frame, CURVES: _curves_frame}
 
 
 def _watts(manifest: Mapping[str, Any]) -> float | None:
@@ -311,11 +337,6 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def _in_order(found: set[str]) -> list[str]:
-    known = [column.name for column in PARAMETERS if column.name in found]
-    return known + sorted(found.difference(known))
-
-
 def _framed(
     rows: Sequence[Row], names: Sequence[str], columns: Iterable[Column], stored: StoredStudy
 ) -> pd.DataFrame:
@@ -326,34 +347,6 @@ def _framed(
     frame.attrs["columns"] = described(names, columns)
     frame.attrs["manifest"] = stored.manifest
     return frame
-
-
-def _joined(frames: Mapping[str, pd.DataFrame], columns: Sequence[Column]) -> pd.DataFrame:
-    """One frame of several studies', with the study first and the parameters of all."""
-    fixed = [column.name for column in columns]
-    found = {str(name) for frame in frames.values() for name in frame.columns}
-    names = [*fixed, *_in_order(found.difference(fixed))]
-    studies = [name for name, frame in frames.items() for _ in range(len(frame))]
-    joined = pd.DataFrame({STUDY_COLUMN.name: pd.Series(studies, dtype="string")})
-    for name in names:
-        joined[name] = _stacked(name, frames.values())
-    joined.attrs["columns"] = described([STUDY_COLUMN.name, *names], columns)
-    joined.attrs["manifests"] = {name: frame.attrs["manifest"] for name, frame in frames.items()}
-    return joined
-
-
-def _stacked(name: str, frames: Iterable[pd.DataFrame]) -> pd.Series:
-    """One column of several frames; where a frame has none, it is missing.
-
-    A parameter that is not from here may have a type in each: then its values are texts.
-    """
-    dtypes = {frame[name].dtype for frame in frames if name in frame}
-    dtype = dtypes.pop() if len(dtypes) == 1 else pd.StringDtype()
-    parts = [
-        frame[name].astype(dtype) if name in frame else pd.Series(None, frame.index, dtype)
-        for frame in frames
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def _series(values: list[Any], dtype: str | None) -> pd.Series:

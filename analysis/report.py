@@ -4,8 +4,6 @@ The page holds Plotly's script, the figures' tables and no text of a note. Its p
 nothing and run no script but its own, whatever a label or a study is called.
 """
 
-import os
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .aside import written_aside
+from .bundle_file import is_bundle
 from .chapters import Chapter, chapters
 from .figures import Figure
 
@@ -52,8 +52,14 @@ def report(studies: Sequence[str], *, store: "Place | None" = None) -> Report:
         StudyNotFoundError: the store has no such study.
         StudyUnreadableError: what the store has of one is broken.
         StoreError: the store cannot be reached.
+        ReportError: one is a bundle.
     """
     names = tuple(dict.fromkeys(studies))
+    if files := [name for name in names if is_bundle(name)]:
+        raise ReportError(
+            f"a report is of studies in the store, and {files[0]} is a bundle: `headhunt compare` "
+            "and `headhunt rank` read it"
+        )
     return Report(
         title=", ".join(names),
         chapters=tuple(chapters(names, store=store)),
@@ -109,14 +115,8 @@ def write_report(report: Report, file: Path) -> int:
     """
     page = render(report).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as written:
-            written.write(page)
-        Path(aside).replace(file)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    with written_aside(file) as written:
+        written.write(page)
     return len(page)
 
 

@@ -5,8 +5,6 @@ and of one version of the code that makes frames; anything else is read anew. It
 record holds, in Parquet, which executes nothing.
 """
 
-import os
-import tempfile
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -20,6 +18,7 @@ import pyarrow as pa
 from .. import spaces
 from ..spaces.record import UNREADABLE
 from ..stores import SNAPSHOT, Store
+from .aside import written_aside
 
 LEAST_TRIALS = 500  # of a study that has one: a smaller one is read in a fraction of a second
 _KEY = "snapshot_of"  # in the frame's attributes, on the disk alone
@@ -57,8 +56,9 @@ class Snapshot:
         finished = len(states) >= LEAST_TRIALS and not (states == "running").any()
         if self._path is None or not finished or self._store.state_of(self._name) != self._state:
             return
-        with suppress(OSError, pa.ArrowException, ValueError, TypeError):
-            _write_aside(_marked(frame, self._key()), self._path)
+        unwritable = suppress(OSError, pa.ArrowException, ValueError, TypeError)
+        with unwritable, written_aside(self._path) as file:
+            _marked(frame, self._key()).to_parquet(file, index=False)
 
     def _key(self) -> str:
         return sha256(f"{self._kind}\n{_code()}\n{self._state}".encode()).hexdigest()
@@ -68,18 +68,6 @@ def _marked(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     marked = frame.copy(deep=False)
     marked.attrs = {**frame.attrs, _KEY: key}
     return marked
-
-
-def _write_aside(frame: pd.DataFrame, path: Path) -> None:
-    """Written under another name first, for its owner alone: nobody reads half of it."""
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            frame.to_parquet(file, index=False)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 @cache

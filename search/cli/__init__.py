@@ -26,6 +26,7 @@ COMMANDS = {
     "footprint": ("footprint", "Show what a model would need on a card, without running it."),
     "export": ("export", "Take a study's model away, as a folder of data."),
     "predict": ("predict", "Predict notes with an exported model."),
+    "bundle": ("bundle", "Write a study's results as one file that may be shared."),
     "forget": ("forget", "Remove a study's confidential files; its record stays."),
     "corpus": ("corpus", "Check notes, or write the synthetic corpus."),
 }

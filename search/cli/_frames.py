@@ -35,6 +35,10 @@ class HoursKind(StrEnum):
 
 
 StudiesArgument = Annotated[list[str], typer.Argument(help="Name of the study, or several.")]
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(help="Name of the study, or several; or files that `headhunt bundle` wrote."),
+]
 HoursOption = Annotated[
     HoursKind, typer.Option("--hours", help="Hours modelled on the card, or measured on a GPU.")
 ]

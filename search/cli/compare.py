@@ -10,7 +10,7 @@ from ._frames import (
     HoursKind,
     HoursOption,
     OutputOption,
-    StudiesArgument,
+    SourcesArgument,
     TableFormat,
     format_of,
     study_or_studies,
@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def compare(
-    studies: StudiesArgument,
+    studies: SourcesArgument,
     hours: HoursOption = HoursKind.MODELLED,
     written_as: FormatOption = None,
     output: OutputOption = None,

@@ -1,4 +1,4 @@
-"""`headhunt rank`: a study's complete trials in order, with its controls and what to know."""
+"""`headhunt rank`: complete trials in order, with their controls and what to know."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +10,10 @@ from ._frames import (
     HoursKind,
     HoursOption,
     OutputOption,
+    SourcesArgument,
     TableFormat,
     format_of,
+    study_or_studies,
     write_frame,
     write_json,
 )
@@ -27,7 +29,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def rank(
-    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    studies: SourcesArgument,
     by: Annotated[
         str, typer.Option(help="f1-per-gpu-hour, f1, accuracy, card-hours, peak-mib, ...")
     ] = "f1-per-gpu-hour",
@@ -50,12 +52,12 @@ def rank(
     output: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Rank the complete trials of STUDY, by F1 per GPU-hour unless told otherwise."""
+    """Rank the complete trials of STUDIES, by F1 per GPU-hour unless told otherwise."""
     from ... import analysis
 
     written_as = format_of(written_as, output, TableFormat.TABLE)
     try:
-        frame = analysis.trials(study, store=named_store(store))
+        frame = analysis.trials(study_or_studies(studies), store=named_store(store))
         ranking = analysis.rank(frame, by, min_f1=min_f1, hours=hours.value)
     except (analysis.StoreError, ValueError, OSError) as error:
         refuse(str(error))
@@ -63,13 +65,13 @@ def rank(
         counts = frame["state"].value_counts()
         told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "none yet"
         typer.echo(
-            f"error: study {study!r} has no complete trial to rank; its trials: {told}", err=True
+            f"error: {', '.join(studies)}: no complete trial to rank; its trials: {told}", err=True
         )
         raise typer.Exit(SHORT)
     if pareto:
         ranking = analysis.on_front(ranking)
     try:
-        _write(ranking, study, top, written_as, output)
+        _write(ranking, ", ".join(studies), top, written_as, output)
     except BrokenPipeError:  # the reader of a pipe has enough; Typer ends quietly
         raise
     except OSError as error:
@@ -77,46 +79,46 @@ def rank(
 
 
 def _write(
-    ranking: "Ranking", study: str, top: int | None, written_as: TableFormat, output: Path | None
+    ranking: "Ranking", studies: str, top: int | None, written_as: TableFormat, output: Path | None
 ) -> None:
     if written_as is TableFormat.TABLE:
-        print_ranking(ranking, study, top, output)
+        print_ranking(ranking, studies, top, output)
     elif written_as is TableFormat.JSON:
-        _write_json(ranking, study, top, output)
+        _write_json(ranking, studies, top, output)
     else:
         write_frame(ranking.table.head(top or len(ranking.table)), written_as, output)
         for note in ranking.notes:  # the result is the table alone
-            typer.echo(f"{study}: {note}", err=True)
+            typer.echo(f"{studies}: {note}", err=True)
 
 
 def print_ranking(
-    ranking: "Ranking", study: str, top: int | None, output: Path | None = None
+    ranking: "Ranking", studies: str, top: int | None, output: Path | None = None
 ) -> None:
     """The ranking as tables, the first `top` trials of it, on standard output or into a file."""
     from ...analysis.tables import result_console
 
     with result_console(output) as out:
-        _print(ranking, study, top, out)
+        _print(ranking, studies, top, out)
 
 
-def _print(ranking: "Ranking", study: str, top: int | None, out: "Console") -> None:
+def _print(ranking: "Ranking", studies: str, top: int | None, out: "Console") -> None:
     from ...analysis.tables import controls_table, ranking_table
 
     if len(ranking.table):
-        out.print(ranking_table(ranking, study, top, out.width))
+        out.print(ranking_table(ranking, studies, top, out.width))
     else:
-        out.print(f"{study}: no trial to rank by {ranking.by}\n")
+        out.print(f"{studies}: no trial to rank by {ranking.by}\n")
     if len(ranking.controls):
         out.print(controls_table(ranking, out.width))
     for note in ranking.notes:
         out.print(note)
 
 
-def _write_json(ranking: "Ranking", study: str, top: int | None, output: Path | None) -> None:
+def _write_json(ranking: "Ranking", studies: str, top: int | None, output: Path | None) -> None:
     from ...analysis.tables import as_records
 
     written = {
-        "study": study,
+        "study": studies,
         "by": ranking.by,
         "floor": ranking.floor,
         "hours": ranking.hours,

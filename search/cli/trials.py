@@ -8,7 +8,7 @@ import typer
 
 from ._frames import (
     OutputOption,
-    StudiesArgument,
+    SourcesArgument,
     format_of,
     study_or_studies,
     write_frame,
@@ -38,7 +38,7 @@ TRACKERS = (TrialsFormat.TENSORBOARD, TrialsFormat.MLFLOW)
 
 @app.command()
 def trials(
-    studies: StudiesArgument,
+    studies: SourcesArgument,
     store: StoreOption = None,
     written_as: Annotated[
         TrialsFormat | None,

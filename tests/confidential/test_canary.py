@@ -50,6 +50,8 @@ QUESTIONS = [
     *(["rank", "lab", "--by", "f1", "--format", written] for written in ("csv", "json", "table")),
     ["rank", "lab", "--min-f1", "0"],
     ["report", "lab"],
+    ["bundle", "lab"],
+    ["trials", "lab.headhunt.zip"],
     *(["compare", "lab", "--format", written] for written in ("csv", "json", "table")),
     *(["trials", "lab", "--format", name, "-o", name] for name in ("tensorboard", "mlflow")),
     ["simulate", "lab", "--trials", "4"],
