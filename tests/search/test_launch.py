@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headhunt.search import launch
+from headhunt.search import identities
 from headhunt.search.launch import LaunchError, prepare
 from headhunt.search.plan import Budget
 from headhunt.search.sampling import SpaceError
@@ -248,7 +248,7 @@ def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, m
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(launch, "load_backbone", fail)
+    monkeypatch.setattr(identities, "load_backbone", fail)
 
     (found,) = problems(request_of(space="heads", backbones=(str(encoder),)))
 

@@ -26,6 +26,7 @@ from ..notes.cache import DONE, MADE_OF, cache_key, find_made, make_once
 from .backbone_checks import (
     AFTER_PADDING,
     BRING,
+    AbsentError,
     BackboneError,
     refuse_architecture,
     refuse_sizes,
@@ -128,10 +129,7 @@ def _fetch(hub_id: str, revision: str) -> Path:
         RepositoryNotFoundError,
     )
 
-    bring = (
-        f"Bring it where there is a network: `hf download {hub_id} --revision {revision}`, copy "
-        "the folder here, and give it as `--backbone DIR`"
-    )
+    download = f"{hub_id} --revision {revision}"
     try:
         folder = Path(
             snapshot_download(hub_id, revision=revision, allow_patterns=[*WANTED, PICKLED])
@@ -146,11 +144,9 @@ def _fetch(hub_id: str, revision: str) -> Path:
         ) from error
     except (LocalEntryNotFoundError, OSError) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise BackboneError(
-            f"the backbone {hub_id!r} is not on this machine, and {why}. {bring}"
-        ) from error
+        raise AbsentError([download], why) from error
     if not (folder / "config.json").exists():
-        raise BackboneError(f"the backbone {hub_id!r} has no config.json here. {bring}")
+        raise AbsentError([download], "what is here of it has no config.json")
     return folder
 
 
