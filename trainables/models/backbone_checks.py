@@ -24,6 +24,7 @@ SIZES = {
     "vocab_size": (1, 100_000_000),
     "max_position_embeddings": (8, 100_000_000),  # a search cuts no note to fewer tokens
 }
+PICKLED = "pytorch_model.bin"
 BRING = "Bring the backbone's files once more, or name another one"
 
 
@@ -49,9 +50,9 @@ class AbsentError(BackboneError):
         it, folder, each = ("it", "the folder", "it") if single else ("them", "the folders", "each")
         super().__init__(
             f"{them} not on this machine, and {why}. Bring {it} where there is a network: "
-            f"{commands}, copy {folder} here, and give {each} as `--backbone DIR` (weights that are "
-            "there as .bin alone are rewritten once as safetensors, and nothing in them is "
-            "executed), or name an encoder that is here"
+            f"{commands}, copy {folder} here, and give {each} as `--backbone DIR` (weights in a "
+            f"{PICKLED} alone are rewritten once as safetensors, and nothing in them is executed). "
+            "Or name another encoder, which is here"
         )
 
 

@@ -26,6 +26,7 @@ from ..notes.cache import DONE, MADE_OF, cache_key, find_made, make_once
 from .backbone_checks import (
     AFTER_PADDING,
     BRING,
+    PICKLED,
     AbsentError,
     BackboneError,
     refuse_architecture,
@@ -36,7 +37,6 @@ from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
 
 WEIGHTS = "model.safetensors"
-PICKLED = "pytorch_model.bin"
 ADAPTER = "adapter_config.json"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
