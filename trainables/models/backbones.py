@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -104,6 +105,11 @@ def locate(name: str) -> Path:
     hub_name, _, revision = name.partition("@")
     known = KNOWN.get(hub_name)
     return _fetch(known.id if known else hub_name, revision or "main")
+
+
+def folders_of(names: Sequence[str]) -> dict[str, Path]:
+    """Where those lie that are directories: a worker stands in another folder than the search."""
+    return {name: Path(name).absolute() for name in names if name != DEMO and Path(name).is_dir()}
 
 
 def hub_place(name: str) -> tuple[str, str]:

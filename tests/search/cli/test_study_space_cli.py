@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 from collections import Counter
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -48,11 +50,16 @@ def stand_ins(request, lab):
 
 @pytest.fixture(scope="module")
 def replayed(lab, stand_ins):
-    """What the search said, with a budget for all that the space names; trials run in here."""
+    """What the search said, with a budget for all that the space names; trials run in here.
+
+    They run in another folder than the search was called in, as a worker does.
+    """
     budget = 4 + 16 * len(stand_ins) + 2 * (2 + len(stand_ins))
-    given = [word for name in stand_ins for word in ("--backbone", str(lab / name))]
+    given = [word for name in stand_ins for word in ("--backbone", name)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_search", run_here)
+        patch.chdir(lab)
+        moved = partial(run_here, before_hearing=lambda *_: os.chdir("/"))
+        patch.setattr(run, "run_search", moved)
         patch.setenv("HEADHUNT_STORE", str(lab / f"store of {len(stand_ins)}"))
         return invoke(
             *("search", str(lab / "notes.csv"), "--study", "replay", "--space", "study"),
