@@ -141,6 +141,8 @@ def _show_ranking(study: str, store: "Store") -> bool:
 
 def _show_comparison(prepared: "Prepared") -> bool:
     """Print the study's table, and what its own encoders need; whether any trial is complete."""
+    from rich.console import Console
+
     from ...analysis import compare, trials
     from ...analysis.tables import console
     from ...spaces.comparison import MOST_TOKENS
@@ -153,8 +155,9 @@ def _show_comparison(prepared: "Prepared") -> bool:
     frame = trials(study, store=prepared.request.store)
     print_comparison(compare(frame), [study])
     if card is not None:
-        notes = counted(prepared.corpus, MOST_TOKENS)
-        rows = real_rows(card, notes)
+        with Console(stderr=True).status("tracing the study's own encoders"):
+            notes = counted(prepared.corpus, MOST_TOKENS)
+            rows = real_rows(card, notes)
         console().print(real_table(rows, card, notes, prepared.settings.max_epochs))
     typer.echo(f"`headhunt rank {study}` ranks single trials", err=True)
     if (frame["state"] == "complete").any():
