@@ -18,13 +18,13 @@ from ..trainables.card.cards import Card
 from ..trainables.notes.corpus import Corpus, Part
 from ..trainables.notes.portion import least_portion, portion
 from .forget import notes_of
+from .identities import identities_of
 from .launch import (
     LaunchError,
     Prepared,
     checkpoint_problems,
     corpus_in,
     frequency_problems,
-    identities_of,
     range_problems,
     states_of,
 )

@@ -5,6 +5,7 @@ there are and how long they are in the mean.
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -93,22 +94,9 @@ class Estimator:
 
     def __call__(self, config: HeadConfig | ScratchConfig) -> Estimate:
         """The config's footprint, and the largest batch and length that fit."""
-        footprint = self.footprint(config)
-        batch, limit = config.optimisation.batch_size, self._length_limit(config)
-        asked = min(self.max_tokens, self._workload(config).longest, limit)
-
-        frozen = isinstance(config, HeadConfig) and config.mode is Mode.FROZEN
-        encoding = cache(
-            lambda tokens: self._footprinter(config, tokens).encoding_peak_bytes(self.backbone)
-        )
-
-        def excess(notes: int, tokens: int) -> int:
-            if (notes, tokens) == (batch, asked):
-                return footprint.excess_bytes
-            sized = with_batch(config, notes)
-            peak = self._footprinter(sized, tokens).training_peak_bytes(sized)
-            return max(peak, encoding(tokens) if frozen else 0) - self.card.limit_bytes
-
+        footprint, batch = self.footprint(config), config.optimisation.batch_size
+        asked, limit = self._longest(config), self._length_limit(config)
+        excess = self._excess(config, footprint)
         return Estimate(
             config=config,
             card=self.card,
@@ -121,6 +109,37 @@ class Estimator:
             largest_batch=largest(lambda n: excess(n, asked), batch, MOST_NOTES),
             largest_tokens=largest(lambda t: excess(batch, t), asked, limit),
         )
+
+    def largest_batch(
+        self, config: HeadConfig | ScratchConfig, footprint: Footprint, most: int
+    ) -> int:
+        """The largest one of at most so many notes that fits; 0 where none does."""
+        excess, tokens = self._excess(config, footprint), self._longest(config)
+        return largest(lambda n: excess(n, tokens), config.optimisation.batch_size, most)
+
+    def _longest(self, config: HeadConfig | ScratchConfig) -> int:
+        """Tokens of the longest note that it is given."""
+        longest = self._workload(config).longest
+        return min(self.max_tokens, longest, self._length_limit(config))
+
+    def _excess(
+        self, config: HeadConfig | ScratchConfig, footprint: Footprint
+    ) -> Callable[[int, int], int]:
+        """Bytes over the card's limit by notes of a batch and tokens of its longest."""
+        known = config.optimisation.batch_size, self._longest(config)
+        frozen = isinstance(config, HeadConfig) and config.mode is Mode.FROZEN
+        encoding = cache(
+            lambda tokens: self._footprinter(config, tokens).encoding_peak_bytes(self.backbone)
+        )
+
+        def excess(notes: int, tokens: int) -> int:
+            if (notes, tokens) == known:
+                return footprint.excess_bytes
+            sized = with_batch(config, notes)
+            peak = self._footprinter(sized, tokens).training_peak_bytes(sized)
+            return max(peak, encoding(tokens) if frozen else 0) - self.card.limit_bytes
+
+        return excess
 
     def footprint(self, config: HeadConfig | ScratchConfig) -> Footprint:
         """The footprint alone."""
@@ -186,16 +205,29 @@ class Estimator:
     def _count_scratch_tokens(self, vocabulary: int) -> tuple[Workload, int]:
         if isinstance(self.notes, Counted):
             return _counted(self.notes, self.max_tokens), vocabulary
-        from ..trainables.notes.cache import read_meta
-        from ..trainables.notes.tokens import encode_tokens
-        from ..trainables.training.batches import Ragged
+        lengths, size = _learned_lengths(self.notes, vocabulary, self.max_tokens)
+        return _workload(self.notes, lengths), size
 
-        with tempfile.TemporaryDirectory() as folder:  # confidential: nothing of it stays
-            made = encode_tokens(
-                self.notes, Path(folder), vocabulary=vocabulary, max_tokens=self.max_tokens
-            )
-            lengths = Ragged.open(made).lengths
-            return _workload(self.notes, lengths), cast("int", read_meta(made)["vocabulary"])
+
+def counted(notes: Corpus, max_tokens: int) -> Counted:
+    """How many notes there are, and how long they are in the mean, none more than `max_tokens`.
+
+    A vocabulary that is learned from them stands in for the tokenizer of an encoder that is not
+    here.
+    """
+    lengths, _ = _learned_lengths(notes, ScratchConfig().vocabulary, max_tokens)
+    return Counted(len(notes), round(float(lengths.mean())), len(notes.label_names))
+
+
+def _learned_lengths(notes: Corpus, vocabulary: int, max_tokens: int) -> tuple[np.ndarray, int]:
+    """Tokens of each note by a sub-word vocabulary of its own, and the words that this has."""
+    from ..trainables.notes.cache import read_meta
+    from ..trainables.notes.tokens import encode_tokens
+    from ..trainables.training.batches import Ragged
+
+    with tempfile.TemporaryDirectory() as folder:  # confidential: nothing of it stays
+        made = encode_tokens(notes, Path(folder), vocabulary=vocabulary, max_tokens=max_tokens)
+        return Ragged.open(made).lengths, cast("int", read_meta(made)["vocabulary"])
 
 
 def with_batch(config: Any, notes: int) -> Any:

@@ -13,30 +13,36 @@ from typing import Any
 
 import torch
 
-from ..spaces.catalogue import Space
-from ..spaces.configs import Mode, backbone_label
+from ..spaces.catalogue import USUAL_TRIALS, Space
+from ..spaces.configs import Mode
 from ..spaces.record import UNREADABLE
 from ..stores import Store, StoreError, confirmed_by, store_at
-from ..trainables.card.cap import is_out_of_memory
 from ..trainables.card.cards import NONE, Card, CardError, load_card
 from ..trainables.card.devices import mps_folder, mps_runs
-from ..trainables.models.backbones import BackboneError, check, load_backbone
-from ..trainables.notes.cache import cache_path
 from ..trainables.notes.corpus import Corpus, CorpusError, Part
 from ..trainables.notes.features import fastest_precision
 from ..trainables.training.states import Kind, Saved, StateStore, state_store
+from .identities import identities_of
 from .manifest import differences, manifest_of
 from .plan import Budget
 from .replicates import Wanted
 from .sampling import LEARNS_WHAT_FITS, SpaceError
-from .settings import MOST, Request, Settings, budget_problems, most_problems, told
+from .settings import (
+    MOST,
+    Request,
+    Settings,
+    budget_problems,
+    comparison_problems,
+    most_problems,
+    told,
+    usual,
+)
 from .space_checks import check_sampler
 from .space_files import load_space
 from .study import OBJECTIVES, Study
 
 ADDRESS = re.compile(r"(ray://)?[^\s/]+:(?P<port>\d{1,5})")
 LEAST_TOKENS = 8  # of a note
-DEFAULT_TRIALS = 40  # where no budget is named
 
 
 class LaunchError(ValueError):
@@ -78,6 +84,12 @@ class Prepared:
                 f"the confidential files of the study were removed at {self.forgotten_at}: they "
                 "are made anew from the notes, unfinished trials begin again, and the weights of "
                 "those that had ended are gone"
+            )
+        trials, named = self.budget.trials, self.space.first_trials
+        if self.space.asked and trials is not None and trials < named:
+            warnings.append(
+                f"the space {self.space.name!r} names {named} trials before it searches, so that "
+                f"none of its models is left out, and {trials} are fewer"
             )
         frozen = bool(self.settings.backbones) and Mode.FROZEN in self.space.modes
         if self.request.together > 1 and not frozen:
@@ -145,10 +157,12 @@ def _prepared(
         lambda: check_sampler(settings.sampler, space, settings.objective),
     )
     problems += range_problems(settings, request)
+    problems += comparison_problems(settings)
     problems += _objective_problems(settings)
     problems += checkpoint_problems(settings, request)
     problems += frequency_problems(settings, corpus)
-    budget = _budget(request, stored, card, problems)
+    trials = space.usual_trials if space else USUAL_TRIALS
+    budget = _budget(request, stored, trials, card, problems)
     problems += _budget_problems(budget, settings)
     if problems or corpus is None or space is None:
         raise LaunchError(problems)
@@ -210,7 +224,8 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
 def _settings(request: Request, stored: Mapping[str, Any] | None, problems: list[str]) -> Settings:
     """What was said, over what the study was made with, over the defaults."""
     # A study from before an option was has its default.
-    values = {**asdict(Settings()), **stored["settings"]} if stored else {}
+    asked = request.given.get("space", Settings.space)
+    values = {**asdict(Settings()), **stored["settings"]} if stored else usual(asked)
     for name, said in request.given.items():
         value = list(said) if isinstance(said, tuple) else said
         if stored and values.get(name) != value:
@@ -232,28 +247,6 @@ def corpus_in(notes: Path, settings: Settings, problems: list[str]) -> Corpus | 
     except CorpusError as error:
         problems += error.problems
         return None
-
-
-def identities_of(store: Store, backbones: Sequence[str], problems: list[str]) -> dict[str, str]:
-    """Load each backbone once: a torn or missing weight must show before the study is made."""
-    identities = {}
-    for name in backbones:
-        try:
-            check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_path(store.work)).identity
-        except BackboneError as error:
-            problems.append(str(error))
-        except Exception as error:
-            if is_out_of_memory(error):
-                problems.append(
-                    "this machine has not the memory to load the backbone "
-                    f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
-                )
-            elif isinstance(error, OSError):
-                problems.append(f"the folder {store.work} cannot be written: {error}")
-            else:
-                raise
-    return identities
 
 
 def _within_range(settings: Settings) -> Settings:
@@ -382,12 +375,13 @@ def _is_address(address: str) -> bool:
 def _budget(
     request: Request,
     stored: Mapping[str, Any] | None,
+    usual_trials: int,
     card: Card | None,
     problems: list[str],
 ) -> Budget:
-    """The budget that was named, or the study's, or the default."""
-    usual = Budget(**stored["budget"]) if stored else Budget(trials=DEFAULT_TRIALS)
-    budget = request.budget.or_else(usual)
+    """The budget that was named, or the study's, or the space's own."""
+    before = Budget(**stored["budget"]) if stored else Budget(trials=usual_trials)
+    budget = request.budget.or_else(before)
     problems += budget_problems(budget)
     if budget.card_hours is not None and card is None:
         problems.append("--card-hours needs a card: without one there are no card hours")

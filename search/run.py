@@ -17,7 +17,7 @@ from ..trainables.assignment import Materials
 from ..trainables.card.cap import TooLargeError
 from ..trainables.card.cards import Card
 from ..trainables.card.footprint import BackboneShape, Footprinter, Workload
-from ..trainables.models.backbones import load_config
+from ..trainables.models.backbones import folders_of, load_config
 from ..trainables.notes.backbone_tokens import encode_backbone_tokens
 from ..trainables.notes.cache import cache_dir, read_meta
 from ..trainables.notes.corpus import Corpus
@@ -278,6 +278,7 @@ def _encode(prepared: Prepared, show: Show) -> Shared:
         cache=confidential.resolve(),
         features={n: e[0].resolve() for n, e in encoded.items() if isinstance(e, tuple)},
         tokens=tokens,
+        folders=folders_of(settings.backbones),
         limit_bytes=card.limit_bytes if card else None,
         seed=settings.seed,
     )

@@ -145,7 +145,7 @@ class Proposes(Protocol):
 
 
 class Proposer:
-    """Proposes configs: controls, then references, then what the sampler says."""
+    """Proposes configs: controls, references, what is asked for, then what the sampler says."""
 
     def __init__(
         self,
@@ -169,6 +169,7 @@ class Proposer:
         known = {trial.config for trial in trials}
         self._controls = [c for c in space.controls if c not in known]
         self._references = list(space.references[roles.count(Role.REFERENCE) :])
+        self._asked = list(space.asked[sum(map(_was_asked, trials)) :])
         for trial in trials:
             self._restore(trial)
 
@@ -185,11 +186,12 @@ class Proposer:
         while self._references:
             proposal = self._ask(number, 0, self._sampler, self._references.pop(0))
             if not is_known(proposal.config):
-                return proposal
+                return replace(proposal, role=Role.REFERENCE)
             self._drop(proposal)
+        asked = self._asked.pop(0) if self._asked else None
         for attempt in range(1, TRIES + RANDOM_TRIES + 1):
-            sampler = self._sampler if attempt <= TRIES else "random"
-            proposal = self._ask(number, attempt, sampler, None)
+            sampler, fixed = (self._sampler, asked) if attempt <= TRIES else ("random", None)
+            proposal = self._ask(number, attempt, sampler, fixed)
             if not is_known(proposal.config):
                 return proposal
             self._drop(proposal)
@@ -316,8 +318,9 @@ class Proposer:
             warnings.simplefilter("ignore")
             live = self._view.ask()
             config = suggest(self._space, live)
-        role = Role.SEARCH if fixed is None else Role.REFERENCE
-        return Proposal(config, role, self._view.get_trials(deepcopy=False)[live.number], live)
+        return Proposal(
+            config, Role.SEARCH, self._view.get_trials(deepcopy=False)[live.number], live
+        )
 
     def _sampler_for(self, number: int, attempt: int, name: str) -> BaseSampler:
         """A fresh one, or the TPE that has drawn for several proposals."""
@@ -357,6 +360,11 @@ class Proposer:
         self.accept(proposal, trial)
         if trial.state is not State.RUNNING:
             self.settle(trial)
+
+
+def _was_asked(trial: Trial) -> bool:
+    """Whether the space fixed a part of what the sampler proposed; Optuna notes that."""
+    return trial.role is Role.SEARCH and "fixed_params" in trial.sampled.system_attrs
 
 
 def _running(sampled: FrozenTrial) -> FrozenTrial:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..spaces import comparison
 from ..stores import Place
 from ..trainables.assignment import TrainingSettings
 from ..trainables.notes.corpus import Columns, Corpus, read_corpus
@@ -115,6 +116,29 @@ class Request:
     mps: bool = False  # hold workers to their share of a device by NVIDIA's MPS
     address: str | None = None
     allow_open: bool = False  # use a Ray that asks nobody for a token
+
+
+def usual(space: str) -> dict[str, Any]:
+    """What a study of this space is made with where it is not said, and other spaces' are not.
+
+    A comparison has no rungs: a model whose trials were all pruned would be a row without a score.
+    """
+    if space != comparison.NAME:
+        return {}
+    return {"backbones": comparison.ENCODERS, "rungs": False}
+
+
+def comparison_problems(settings: Settings) -> list[str]:
+    """Bounds of the study's comparison that are passed."""
+    if settings.space != comparison.NAME:
+        return []
+    bounds = {"batch_limit": comparison.MOST_NOTES, "max_tokens": comparison.MOST_TOKENS}
+    return [
+        f"{option_name(name)} must be at most {most} in the space {comparison.NAME!r}, as in the "
+        f"study; got {told(value)}: leave it out, or search another space"
+        for name, most in bounds.items()
+        if (value := getattr(settings, name)) > most
+    ]
 
 
 def told(value: object) -> str:

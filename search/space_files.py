@@ -11,7 +11,7 @@ from typing import cast
 
 from ..spaces.catalogue import NEEDS_BACKBONE, SPACES, Space, SpaceOptions
 from ..spaces.configs import Config
-from ..trainables.models.backbones import BackboneError, load_config
+from ..trainables.models.backbones import BackboneError, known_config
 from ..trainables.models.empty import build_empty
 from .sampling import SpaceError
 from .settings import Settings
@@ -97,5 +97,5 @@ def _layers(backbones: Sequence[str]) -> int:
     depths = [SpaceOptions().layers]
     for name in backbones:
         with suppress(BackboneError):
-            depths.append(getattr(load_config(name), "num_hidden_layers", depths[0]))
+            depths.append(getattr(known_config(name), "num_hidden_layers", depths[0]))
     return min(depths)

@@ -5,11 +5,19 @@ Parameter names are unique within a space, and a conditional parameter is an `if
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import BaseTrial
 
+from .comparison import (
+    ASKED,
+    LORA,
+    NAME,
+    structures,
+    suggest_mode,
+    suggest_step,
+)
 from .configs import (
     BaselineConfig,
     Config,
@@ -24,6 +32,7 @@ from .heads import HEADS
 
 SCRATCH_MODELS = ("transformer", "moe")
 CONTROLS = (BaselineConfig(model="tfidf_lr"), BaselineConfig(model="tfidf_mlp"))
+USUAL_TRIALS = 40  # of a search that names no budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +51,15 @@ class Space:
     name: str
     suggest: Callable[[BaseTrial], Config]
     references: tuple[Mapping[str, Any], ...] = ()  # tried first; what they leave out is sampled
+    asked: tuple[Mapping[str, Any], ...] = ()  # likewise, then: parts of what the sampler proposes
     controls: tuple[Config, ...] = CONTROLS  # run before all else, unknown to the sampler
     modes: frozenset[Mode] = frozenset(Mode)  # that its heads may ask for: decides what is encoded
+    usual_trials: int = USUAL_TRIALS  # where no budget is named
+
+    @property
+    def first_trials(self) -> int:
+        """Trials that it names before the sampler is free; those that do not fit among them."""
+        return len(self.controls) + len(self.references) + len(self.asked)
 
 
 def batch_sizes(limit: int) -> list[int]:
@@ -152,17 +168,27 @@ def _scratch_reference(model: str, batch_limit: int) -> dict[str, Any]:
 
 
 def _head_reference(kind: str, options: SpaceOptions) -> dict[str, Any]:
-    several = len(options.backbones) > 1
     return {
         "model": kind,
-        **({"backbone": options.backbones[0]} if several else {}),
+        **_on(options.backbones[0], options),
         **HEADS[kind].reference,
+        **_frozen_reference(options.batch_limit),
+    }
+
+
+def _on(backbone: str, options: SpaceOptions) -> dict[str, str]:
+    """The choice of this backbone, where there is one."""
+    return {"backbone": backbone} if len(options.backbones) > 1 else {}
+
+
+def _frozen_reference(batch_limit: int) -> dict[str, Any]:
+    return {
         "pooling": "mean",
         "head_dropout": 0.1,
         "head_learning_rate": 1e-3,
         "head_weight_decay": 0.01,
         "head_warmup_share": 0.1,
-        "head_batch_size": options.batch_limit,
+        "head_batch_size": batch_limit,
         "head_class_weights": False,
     }
 
@@ -197,7 +223,9 @@ def finetune_space(options: SpaceOptions) -> Space:
     }
 
     def suggest(trial: BaseTrial) -> Config:
-        return suggest_finetuned(trial, trial.suggest_categorical("model", list(HEADS)), **given)
+        kind = trial.suggest_categorical("model", list(HEADS))
+        mode = Mode(trial.suggest_categorical("mode", [m.value for m in TRAINED_MODES]))
+        return suggest_finetuned(trial, kind, mode, **given)
 
     references = finetuned_references(**given)
     return Space("finetune", suggest, references, modes=frozenset(TRAINED_MODES))
@@ -219,11 +247,52 @@ def all_space(options: SpaceOptions) -> Space:
     return _networks("all", (*HEADS, *SCRATCH_MODELS), options)
 
 
+def study_space(options: SpaceOptions) -> Space:
+    """The study's comparison: every structure by mode on each encoder, and both scratch models.
+
+    Each is tried once as its official code has it; then what that leaves with one trial alone is
+    asked for twice more.
+    """
+    tuned: dict[str, Any] = {
+        "backbones": options.backbones,
+        "batch_limit": options.batch_limit,
+        "layers": options.layers,
+        "suggest_step": suggest_step,
+    }
+    models = (*HEADS, LORA, *SCRATCH_MODELS)
+
+    def suggest(trial: BaseTrial) -> Config:
+        model = trial.suggest_categorical("model", list(models))
+        if model in SCRATCH_MODELS:
+            return suggest_scratch(trial, model, options)
+        kind, mode = suggest_mode(trial, model)
+        if mode is Mode.FROZEN:
+            return suggest_head(trial, kind, options)
+        return suggest_finetuned(trial, kind, mode, **tuned)
+
+    scratch = [_scratch_reference(model, options.batch_limit) for model in SCRATCH_MODELS]
+    shared = {Mode.FROZEN: _frozen_reference(options.batch_limit)}
+    heads = [
+        {**reference, **shared.get(mode, {}), **_on(backbone, options)}
+        for mode, reference in structures(batch_limit=options.batch_limit, layers=options.layers)
+        for backbone in options.backbones
+    ]
+    seldom = [{"model": LORA, **_on(backbone, options)} for backbone in options.backbones]
+    space = Space(
+        NAME,
+        suggest,
+        references=(*scratch, *heads),
+        asked=(*seldom, *({"model": model} for model in SCRATCH_MODELS)) * ASKED,
+    )
+    return replace(space, usual_trials=2 * space.first_trials)
+
+
 SPACES: dict[str, Callable[[SpaceOptions], Space]] = {
     "heads": heads_space,
     "finetune": finetune_space,
     "scratch": scratch_space,
     "baselines": baselines_space,
     "all": all_space,
+    NAME: study_space,
 }
-NEEDS_BACKBONE = frozenset({"heads", "finetune", "all"})
+NEEDS_BACKBONE = frozenset({"heads", "finetune", "all", NAME})

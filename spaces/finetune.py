@@ -5,7 +5,7 @@ notes are in memory at once, gradient checkpointing, and what the optimiser reme
 mode is not here: the space `heads` is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import BaseTrial
@@ -26,12 +26,30 @@ RATES: dict[Optimiser, tuple[float, float]] = {
 LORA_FACTOR = 10.0  # additions that start at zero take larger steps
 
 
+# From a trial and the batch limit: notes of a micro-batch, and micro-batches of a step.
+SuggestStep = Callable[[BaseTrial, int], tuple[int, int]]
+
+
+def suggest_effective_step(trial: BaseTrial, batch_limit: int) -> tuple[int, int]:
+    """Notes of a micro-batch, and how many of them come nearest to a step's effective batch."""
+    in_memory = trial.suggest_categorical("tuned_batch_size", batch_sizes_in_memory(batch_limit))
+    effective = trial.suggest_categorical("effective_batch", effective_batches(batch_limit))
+    batch_size = min(in_memory, effective)
+    return batch_size, round(effective / batch_size)
+
+
 def suggest_finetuned(
-    trial: BaseTrial, kind: str, *, backbones: Sequence[str], batch_limit: int, layers: int
+    trial: BaseTrial,
+    kind: str,
+    mode: Mode,
+    *,
+    backbones: Sequence[str],
+    batch_limit: int,
+    layers: int,
+    suggest_step: SuggestStep = suggest_effective_step,
 ) -> HeadConfig:
-    """A head of this kind on one of the backbones, which trains in one of the modes."""
+    """A head of this kind on one of the backbones, which trains in this mode."""
     several = len(backbones) > 1
-    mode = Mode(trial.suggest_categorical("mode", [m.value for m in TRAINED_MODES]))
     rank = trial.suggest_int("lora_rank", 2, 32, log=True) if mode is Mode.LORA else 0
     return HeadConfig(
         backbone=trial.suggest_categorical("backbone", list(backbones))
@@ -45,7 +63,7 @@ def suggest_finetuned(
         lora_rank=rank,
         lora_alpha=2 * rank,  # a scale of 2, as in the official code for RoBERTa: 16 over 8
         checkpointing=trial.suggest_categorical("checkpointing", [False, True]),
-        optimisation=_suggest_optimisation(trial, mode, batch_limit),
+        optimisation=_suggest_optimisation(trial, mode, batch_limit, suggest_step),
     )
 
 
@@ -53,9 +71,25 @@ def finetuned_references(
     *, backbones: Sequence[str], batch_limit: int, layers: int
 ) -> tuple[dict[str, Any], ...]:
     """Where a search starts: the linear head in each mode. LoRA's is the study's LoRA arm."""
+    step = min(n for n in effective_batches(batch_limit) if n >= batch_limit)
     shared: dict[str, Any] = {
         "model": "linear",
         **({"backbone": backbones[0]} if len(backbones) > 1 else {}),
+        "effective_batch": step,
+    }
+    return tuple(
+        {
+            **shared,
+            "mode": mode.value,
+            **tuned_reference(mode, batch_limit=batch_limit, layers=layers),
+        }
+        for mode in (Mode.LORA, Mode.LAST_K, Mode.FULL)
+    )
+
+
+def tuned_reference(mode: Mode, *, batch_limit: int, layers: int) -> dict[str, Any]:
+    """Where a mode starts, whatever the head: AdamW, and as many notes as may be in memory."""
+    shared: dict[str, Any] = {
         "pooling": "mean",
         "head_dropout": 0.1,
         "checkpointing": False,
@@ -63,19 +97,12 @@ def finetuned_references(
         "tuned_weight_decay": 0.01,
         "tuned_warmup_share": 0.1,
         "tuned_batch_size": batch_limit,
-        "effective_batch": min(n for n in effective_batches(batch_limit) if n >= batch_limit),
         "tuned_class_weights": False,
     }
-    return (
-        {**shared, "mode": "lora", "lora_rank": 8, "lora_adamw_learning_rate": 5e-4},
-        {
-            **shared,
-            "mode": "last_k",
-            "last_k": last_layers(layers)[-1],
-            "adamw_learning_rate": 5e-5,
-        },
-        {**shared, "mode": "full", "adamw_learning_rate": 5e-5},
-    )
+    if mode is Mode.LORA:
+        return {**shared, "lora_rank": 8, "lora_adamw_learning_rate": 5e-4}
+    shared["adamw_learning_rate"] = 5e-5
+    return shared | ({"last_k": last_layers(layers)[-1]} if mode is Mode.LAST_K else {})
 
 
 def batch_sizes_in_memory(limit: int) -> list[int]:
@@ -109,15 +136,15 @@ def _suggest_last_k(trial: BaseTrial, layers: int) -> int:
     return trial.suggest_categorical("last_k", last_layers(layers))
 
 
-def _suggest_optimisation(trial: BaseTrial, mode: Mode, batch_limit: int) -> Optimisation:
+def _suggest_optimisation(
+    trial: BaseTrial, mode: Mode, batch_limit: int, suggest_step: SuggestStep
+) -> Optimisation:
     optimiser = Optimiser(trial.suggest_categorical("optimiser", [o.value for o in Optimiser]))
     low, high = RATES[optimiser]
     name = f"{optimiser.value}_learning_rate"
     if mode is Mode.LORA:  # a parameter of its own: one name has one range
         low, high, name = LORA_FACTOR * low, LORA_FACTOR * high, f"lora_{name}"
-    in_memory = trial.suggest_categorical("tuned_batch_size", batch_sizes_in_memory(batch_limit))
-    effective = trial.suggest_categorical("effective_batch", effective_batches(batch_limit))
-    batch_size = min(in_memory, effective)
+    batch_size, accumulation = suggest_step(trial, batch_limit)
     return Optimisation(
         learning_rate=trial.suggest_float(name, low, high, log=True),
         weight_decay=trial.suggest_float("tuned_weight_decay", 1e-4, 1e-1, log=True),
@@ -125,5 +152,5 @@ def _suggest_optimisation(trial: BaseTrial, mode: Mode, batch_limit: int) -> Opt
         batch_size=batch_size,
         class_weights=trial.suggest_categorical("tuned_class_weights", [False, True]),
         optimiser=optimiser,
-        accumulation=round(effective / batch_size),
+        accumulation=accumulation,
     )

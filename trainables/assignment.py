@@ -70,8 +70,13 @@ class Materials:
     cache: Path  # the store's confidential folder; scratch tokens are made in it when first wanted
     features: dict[str, Path]  # backbone -> folder of its encoded corpus
     tokens: dict[str, Path] = field(default_factory=dict)  # backbone -> the corpus in its tokens
+    folders: dict[str, Path] = field(default_factory=dict)  # backbone -> where it lies, if told so
     limit_bytes: int | None = None  # that a trial may take: what the card leaves; None: no card
     seed: int = 0  # of the study: which notes a share of them has
+
+    def place_of(self, backbone: str) -> str:
+        """What finds the backbone whatever folder the worker stands in."""
+        return str(self.folders.get(backbone, backbone))
 
 
 def lesson_of(

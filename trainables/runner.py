@@ -340,12 +340,12 @@ def _whole(build: Callable[[], nn.Module], inputs: Ragged, frozen: int = 0) -> N
 
 
 def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
-    folder = materials.tokens[config.backbone]
+    folder, place = materials.tokens[config.backbone], materials.place_of(config.backbone)
     expected = cast("str", read_meta(folder)["identity"])
 
     def build() -> nn.Module:
         with torch.random.fork_rng():  # what loading draws must not decide how the head starts
-            encoder, found = load_encoder(config.backbone, materials.cache)
+            encoder, found = load_encoder(place, materials.cache)
         if found != expected:
             raise BackboneError(
                 f"the files of the backbone {backbone_label(config.backbone)!r} differ between the "
@@ -354,7 +354,7 @@ def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
         return TunedModel(encoder, classes, config)
 
     with torch.device("meta"):
-        empty = TunedModel(empty_encoder(load_config(config.backbone)), classes, config)
+        empty = TunedModel(empty_encoder(load_config(place)), classes, config)
     trainable = sum(p.numel() for p in empty.parameters() if p.requires_grad)
     return Network(
         build=build,

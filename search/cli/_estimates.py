@@ -97,21 +97,21 @@ def _why_shorter(estimate: Estimate) -> str:
 
 def _memory(estimate: Estimate) -> Table:
     found = estimate.footprint
-    table = _table("Peak memory, modelled", "part", "MiB")
+    table = plain_table("Peak memory, modelled", "part", "MiB")
     for name, part in PARTS:
-        table.add_row(name, _mib(getattr(found, part)))
+        table.add_row(name, mib(getattr(found, part)))
     training = sum(getattr(found, part) for _, part in PARTS)
-    table.add_row("= training", _mib(training), end_section=found.encoding_bytes == 0)
+    table.add_row("= training", mib(training), end_section=found.encoding_bytes == 0)
     if found.encoding_bytes:
-        table.add_row("encoding, before it", _mib(found.encoding_bytes), end_section=True)
+        table.add_row("encoding, before it", mib(found.encoding_bytes), end_section=True)
     larger = "the larger of both" if found.encoding_bytes else "training"
     table.add_row(
-        f"{larger} + matrix library's {_mib(found.workspace_bytes)}", _mib(found.peak_bytes)
+        f"{larger} + matrix library's {mib(found.workspace_bytes)}", mib(found.peak_bytes)
     )
     table.add_row(
-        f"the card's {_mib(estimate.card.memory_bytes)} less its context's "
-        f"{_mib(found.reserve_bytes)}",
-        _mib(found.limit_bytes),
+        f"the card's {mib(estimate.card.memory_bytes)} less its context's "
+        f"{mib(found.reserve_bytes)}",
+        mib(found.limit_bytes),
     )
     return table
 
@@ -120,9 +120,9 @@ def _border(estimate: Estimate) -> str:
     found, batch = estimate.footprint, estimate.config.optimisation.batch_size
     over = found.excess_bytes
     verdict = (
-        f"fits, {_mib(-over)} MiB to spare"
+        f"fits, {mib(-over)} MiB to spare"
         if over <= 0
-        else f"does not fit: {_mib(over)} MiB too much"
+        else f"does not fit: {mib(over)} MiB too much"
     )
     tokens, largest = estimate.max_tokens, estimate.largest_batch
     if largest == 0:
@@ -157,7 +157,7 @@ def _notes(count: int) -> str:
 
 def _cost(estimate: Estimate, epochs: int, corpus: str) -> Table:
     found = estimate.footprint
-    table = _table(f"Cost, modelled, for {corpus}", "what", "", "unit")
+    table = plain_table(f"Cost, modelled, for {corpus}", "what", "", "unit")
     table.add_row("parameters that train", f"{found.trainable_parameters:,}", "")
     table.add_row("parameters in all", f"{found.total_parameters:,}", "")
     table.add_row("a step, at most", f"{found.step_flops / 1e9:,.2f}", "GFLOP")
@@ -185,7 +185,7 @@ def gallery_table(
     from rich.console import Group
     from rich.text import Text
 
-    table = _table(
+    table = plain_table(
         f"On the card {card.name}, {max_tokens} tokens, {corpus}; heads on {backbone}",
         "model",
         "batch",
@@ -196,7 +196,7 @@ def gallery_table(
         f"{epochs} epochs\ncard hours",
     )
     for config, found in rows:
-        fits = "yes" if found.excess_bytes <= 0 else f"{_mib(found.excess_bytes)} over"
+        fits = "yes" if found.excess_bytes <= 0 else f"{mib(found.excess_bytes)} over"
         step = config.optimisation
         batch = (
             f"{step.batch_size}"
@@ -207,7 +207,7 @@ def gallery_table(
             describe(config),
             batch,
             f"{found.trainable_parameters:,}",
-            _mib(found.peak_bytes),
+            mib(found.peak_bytes),
             fits,
             amount(found.epoch_seconds),
             amount(found.card_hours(epochs)),
@@ -216,7 +216,7 @@ def gallery_table(
     return Group(
         table,
         Text(
-            f"All of it is modelled. The card leaves {_mib(limit)} MiB; hours include encoding. "
+            f"All of it is modelled. The card leaves {mib(limit)} MiB; hours include encoding. "
             "Name a model for its memory by part."
         ),
     )
@@ -226,11 +226,19 @@ def describe(config: HeadConfig | ScratchConfig) -> str:
     """A config in a few words."""
     from ...spaces.configs import HeadConfig
 
+    what = "head" if isinstance(config, HeadConfig) else "from scratch"
+    return f"{config.model} {what}, {trained(config)}"
+
+
+def trained(config: HeadConfig | ScratchConfig) -> str:
+    """How a backbone trains under its head, or how wide a scratch model is."""
+    from ...spaces.configs import HeadConfig
+
     if not isinstance(config, HeadConfig):
-        return f"{config.model} from scratch, width {config.width}"
+        return f"width {config.width}"
     mode = {"last_k": f"last {config.last_k} layers", "lora": f"lora {config.lora_rank}"}
     again = ", checkpointing" if config.checkpointing else ""
-    return f"{config.head.kind} head, {mode.get(config.mode.value, config.mode.value)}{again}"
+    return f"{mode.get(config.mode.value, config.mode.value)}{again}"
 
 
 def amount(value: float) -> str:
@@ -238,17 +246,19 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
+    """Bytes in MiB, to three significant digits."""
     mib = size / MIB
     return f"{mib:,.0f}" if mib >= 100 or mib == 0 else f"{mib:.2f}" if mib < 10 else f"{mib:.1f}"
 
 
-def _table(title: str, *headers: str) -> Table:
+def plain_table(title: str, *headers: str) -> Table:
+    """An empty one: words stand left, numbers right."""
     from rich import box
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for place, header in enumerate(headers):
-        left = place == 0 or header == "unit"
+        left = place == 0 or header in ("unit", "mode")
         table.add_column(header, justify="left" if left else "right", no_wrap=place > 0)
     return table

@@ -30,11 +30,12 @@ def run_and_exit(
     address: str | None,
     allow_open: bool = False,
 ) -> NoReturn:
-    """Run the search, print its ranking, and exit with its status."""
+    """Run the search, print its ranking or its comparison, and exit with its status."""
     from rich.console import Console
 
     error = Console(stderr=True, highlight=False)
     with error.status("checking the notes and the options"):
+        from ...spaces import comparison
         from ...stores import StoreError
         from ..launch import LaunchError, prepare
         from ..plan import Budget
@@ -69,11 +70,12 @@ def run_and_exit(
     typer.echo(summary(plan, ""), err=True)
     typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
     try:
-        ranked = _show_ranking(study, store)
+        compared = prepared.settings.space == comparison.NAME
+        found = _show_comparison(prepared) if compared else _show_ranking(study, store)
     except StoreError as problem:  # it went away since the last trial
         typer.echo(f"error: {problem}; the search is over, and `headhunt rank` shows it", err=True)
         raise typer.Exit(SHORT) from None
-    raise typer.Exit(SHORT if plan.short or not ranked else 0)
+    raise typer.Exit(SHORT if plan.short or not found else 0)
 
 
 def run_options(slots: int | None, together: int, address: str | None, allow_open: bool) -> str:
@@ -135,3 +137,30 @@ def _show_ranking(study: str, store: "Store") -> bool:
         return False
     print_ranking(rank(frame), study, 10)
     return True
+
+
+def _show_comparison(prepared: "Prepared") -> bool:
+    """Print the study's table, and what its own encoders need; whether any trial is complete."""
+    from rich.console import Console
+
+    from ...analysis import compare, trials
+    from ...analysis.tables import console
+    from ...spaces.comparison import MOST_TOKENS
+    from ..estimate import counted
+    from ..real_three import real_rows
+    from ._real_three import real_table
+    from .compare import print_comparison
+
+    study, card = prepared.request.study, prepared.card
+    frame = trials(study, store=prepared.request.store)
+    print_comparison(compare(frame), [study])
+    if card is not None:
+        with Console(stderr=True).status("tracing the study's own encoders"):
+            notes = counted(prepared.corpus, MOST_TOKENS)
+            rows = real_rows(card, notes)
+        console().print(real_table(rows, card, notes, prepared.settings.max_epochs))
+    typer.echo(f"`headhunt rank {study}` ranks single trials", err=True)
+    if (frame["state"] == "complete").any():
+        return True
+    typer.echo(f"no trial of {study!r} is complete: see `headhunt trials {study}`", err=True)
+    return False

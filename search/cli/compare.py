@@ -58,7 +58,7 @@ def _write(
     comparison: "Comparison", names: list[str], written_as: TableFormat, output: Path | None
 ) -> None:
     if written_as is TableFormat.TABLE:
-        _write_table(comparison, names, output)
+        print_comparison(comparison, names, output)
     elif written_as is TableFormat.JSON:
         _write_json(comparison, names, output)
     else:
@@ -67,7 +67,10 @@ def _write(
             typer.echo(f"note: {note}", err=True)
 
 
-def _write_table(comparison: "Comparison", names: list[str], output: Path | None) -> None:
+def print_comparison(
+    comparison: "Comparison", names: list[str], output: Path | None = None
+) -> None:
+    """The table of these studies, on standard output or in a file."""
     from ...analysis.tables import comparison_table, result_console
 
     with result_console(output) as out:

@@ -7,21 +7,20 @@ One model in detail, or, where none is named, all heads, modes and scratch model
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._calibrating import calibrate_device, options_named
 from ._estimates import estimate_dict, estimate_table, footprint_dict, gallery_table
-from ._stores import BAD_INPUT
+from ._real_three import real_dict, real_table
+from ._stores import refuse
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ...spaces.configs import HeadConfig, ScratchConfig
     from ...trainables.card.cards import Card
     from ...trainables.notes.corpus import Corpus
@@ -127,6 +126,14 @@ def footprint(
         int, typer.Option(min=1, max=1_000_000, help="Tokens of a note in the mean.")
     ] = 107,
     classes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Labels.")] = 2,
+    study: Annotated[
+        bool,
+        typer.Option(
+            "--study",
+            help="The study's three encoders instead, with every head and mode, at its batches of "
+            "8 notes and 256 tokens.",
+        ),
+    ] = False,
     written_as: Annotated[FootprintFormat, typer.Option("--format")] = FootprintFormat.TABLE,
     calibrate: Annotated[
         Path | None,
@@ -156,7 +163,8 @@ def footprint(
     error = Console(stderr=True, highlight=False)
     said = _said(context)
     if calibrate is not None:
-        _calibrate(calibrate, watts, error, said=said, force=force)
+        beside = options_named(said - {"calibrate", "watts", "force"})
+        calibrate_device(calibrate, watts, error, beside=beside, force=force)
         return
     chosen = Chosen(
         backbone=backbone,
@@ -178,14 +186,15 @@ def footprint(
     )
     with error.status("tracing shapes"):
         from ...trainables.models.backbones import BackboneError
-        from ..estimate import Counted, Estimator, gallery
+        from ..estimate import Counted, Estimator, counted, gallery
+        from ..real_three import real_rows
 
-        problems = _unused(said, model, chosen, with_notes=notes is not None)
-        config = _config(model, chosen, problems) if model else None
+        problems = _unused(said, model, chosen, with_notes=notes is not None, study=study)
+        config = _config(model, chosen, problems) if model and not study else None
         real = _card(card, problems)
         corpus = _corpus(notes, problems) if notes else Counted(note_count, note_tokens, classes)
         if problems or real is None or corpus is None:
-            _refuse(problems)
+            refuse(*problems)
         estimator = Estimator(
             real, corpus, backbone, max_tokens=max_tokens, batch_limit=batch_limit
         )
@@ -195,20 +204,25 @@ def footprint(
             else f"{len(corpus):,} notes"
         )
         try:
-            if config:
+            if study:
+                known = corpus if isinstance(corpus, Counted) else counted(corpus, max_tokens)
+                of_study = real_rows(real, known)
+                shown: Any = [real_dict(row, real, epochs) for row in of_study]
+                table = real_table(of_study, real, known, epochs)
+            elif config:
                 estimate = estimator(config)
-                shown: Any = estimate_dict(estimate, epochs)
+                shown = estimate_dict(estimate, epochs)
                 table = estimate_table(estimate, epochs, size)
             else:
                 rows = [(each, estimator.footprint(each)) for each in gallery(backbone)]
                 shown = [footprint_dict(each, found, real, epochs) for each, found in rows]
                 table = gallery_table(rows, real, epochs, size, backbone, max_tokens)
         except (BackboneError, ValueError) as problem:
-            _refuse([str(problem)])
+            refuse(str(problem))
         except (RuntimeError, OverflowError) as problem:
             if isinstance(problem, RuntimeError) and "overflow" not in str(problem).lower():
                 raise
-            _refuse(["sizes so large cannot be counted, for their bytes are too many: lower them"])
+            refuse("sizes so large cannot be counted, for their bytes are too many: lower them")
     if written_as is FootprintFormat.JSON:
         typer.echo(json.dumps(shown, indent=2))
         return
@@ -225,6 +239,7 @@ def _said(context: typer.Context) -> set[str]:
 
 
 ANYWHERE = {"model", "card", "max_tokens", "batch_limit", "epochs", "notes", "written_as"}
+OF_THE_STUDY = {"study", "card", "epochs", "notes", "written_as"}
 OF_A_MODEL = {"pooling", "batch_size", "accumulation", "optimiser"}
 OF_SCRATCH = {"width", "blocks", "feed_forward", "vocabulary"}
 OF_HEADS = {
@@ -236,12 +251,16 @@ OF_HEADS = {
 OF_MODES = {"last_k": {"last_k"}, "lora": {"lora_rank"}}
 
 
-def _unused(said: set[str], model: str | None, chosen: Chosen, *, with_notes: bool) -> list[str]:
+def _unused(
+    said: set[str], model: str | None, chosen: Chosen, *, with_notes: bool, study: bool
+) -> list[str]:
     """What stands on the command line and would change nothing."""
-    if model and model not in MODELS:
+    if model and model not in MODELS and not study:
         return []
     used, what = ANYWHERE | {"backbone"}, "the table of all models"
-    if model in SCRATCH:
+    if study:
+        used, what = OF_THE_STUDY, "the study's table"
+    elif model in SCRATCH:
         used, what = ANYWHERE | OF_A_MODEL | OF_SCRATCH, f"the scratch model {model!r}"
         used |= {"experts"} if model == "moe" else set()
     elif model:
@@ -257,15 +276,10 @@ def _unused(said: set[str], model: str | None, chosen: Chosen, *, with_notes: bo
     counts = {"note_count", "note_tokens", "classes"}
     problems = []
     if with_notes and (given := said & counts):
-        problems.append(f"--notes says what {_options(given)} would: leave one of them out")
+        problems.append(f"--notes says what {options_named(given)} would: leave one of them out")
     if unused := said - used - counts:
-        problems.append(f"{_options(unused)} would change nothing for {what}")
+        problems.append(f"{options_named(unused)} would change nothing for {what}")
     return problems
-
-
-def _options(names: set[str]) -> str:
-    said = {"model": "MODEL", "written_as": "--format"}
-    return ", ".join(said.get(n, f"--{n.replace('_', '-')}") for n in sorted(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,38 +389,3 @@ def _corpus(notes: Path, problems: list[str]) -> Corpus | None:
     except CorpusError as error:
         problems += error.problems
         return None
-
-
-def _calibrate(
-    file: Path, watts: float | None, error: Console, *, said: set[str], force: bool
-) -> None:
-    """Measure the device and write its card."""
-    problems = []
-    if file.suffix != ".toml":
-        problems.append(f"a card file ends in .toml; got {file.name!r}")
-    elif file.exists() and not force:
-        problems.append(f"{file} exists: name another file, or use --force to overwrite it")
-    if watts is not None and not 0 < watts < math.inf:
-        problems.append(f"--watts must be a positive number; got {watts}")
-    if unused := said - {"calibrate", "watts", "force"}:
-        problems.append(f"--calibrate measures the device and does no more: {_options(unused)}")
-    if problems:
-        _refuse(problems)
-    with error.status("loading torch") as status:
-        from ...trainables.card.calibration import calibrate, rated
-        from ...trainables.card.cards import CardError, card_toml
-
-        try:
-            card = calibrate(watts, on_step=lambda step: status.update(f"measuring {step}"))
-            file.write_text(card_toml(card), encoding="utf-8")
-        except CardError as problem:
-            _refuse([str(problem)])
-        except OSError as problem:
-            _refuse([f"{file} cannot be written: {problem.strerror}"])
-    typer.echo(f"{file}: {card.name}, {rated(card)}")
-
-
-def _refuse(problems: list[str]) -> NoReturn:
-    for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
-    raise typer.Exit(BAD_INPUT)

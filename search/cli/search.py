@@ -22,8 +22,8 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="heads | scratch | finetune | baselines | all | FILE.py:FUNCTION, your own code, "
-            "which is run with your rights (default: heads)",
+            help="heads | scratch | finetune | baselines | all | study, the study's comparison | "
+            "FILE.py:FUNCTION, your own code, which is run with your rights (default: heads)",
             show_default=False,
         ),
     ] = None,
@@ -31,7 +31,7 @@ def search(
         list[str] | None,
         typer.Option(
             help="camembert-bio, drbert, alibert, minilm, a Hugging Face id (with @REVISION if "
-            "wanted) or a directory. Repeatable.",
+            "wanted) or a directory. Repeatable. (default: none; of --space study: its three)",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,8 @@ def search(
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Budget: trials that start. (default: 40, if no budget is named)",
+            help="Budget: trials that start. (default, if no budget is named: 40, and of --space "
+            "study twice those that it names)",
             show_default=False,
         ),
     ] = None,
@@ -131,7 +132,7 @@ def search(
         bool | None,
         typer.Option(
             "--rungs/--no-rungs",
-            help="Stop weak trials at epochs 1, 3, 9, ... (default: rungs)",
+            help="Stop weak trials at epochs 1, 3, 9, ... (default: rungs; none in --space study)",
             show_default=False,
         ),
     ] = None,
@@ -196,8 +197,8 @@ def search(
 ) -> None:
     """Search for the model with the most F1 per GPU-hour on NOTES.
 
-    Ends with the ranking on standard output; progress goes to standard error. Ctrl-C ends it with
-    status 130 and loses nothing: --resume continues.
+    Ends with the ranking on standard output, and --space study with the study's table; progress
+    goes to standard error. Ctrl-C ends it with status 130 and loses nothing: --resume continues.
     """
     said: dict[str, Any] = {
         "space": space,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headhunt.search import launch
+from headhunt.search import identities
 from headhunt.search.launch import LaunchError, prepare
 from headhunt.search.plan import Budget
 from headhunt.search.sampling import SpaceError
@@ -248,7 +248,7 @@ def test_a_machine_too_full_to_load_a_backbone_is_told_so(request_of, encoder, m
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(launch, "load_backbone", fail)
+    monkeypatch.setattr(identities, "load_backbone", fail)
 
     (found,) = problems(request_of(space="heads", backbones=(str(encoder),)))
 
@@ -545,3 +545,31 @@ def test_a_frequency_that_means_nothing_is_refused(request_of, frequency, messag
     (problem,) = problems(request_of(min_document_frequency=frequency))
 
     assert message in problem
+
+
+def test_a_comparison_has_no_rungs_and_a_budget_for_twice_what_it_names_unless_told(made, encoder):
+    usual = made(space="study", backbones=(str(encoder),))
+    told = made(space="study", study="told", backbones=(str(encoder),), rungs=True)
+
+    assert (usual.settings.rungs, told.settings.rungs) == (False, True)
+    assert usual.budget.trials == 2 * (4 + 16 + 6)
+    assert usual.settings.card == "p620"
+    assert usual.warnings == []
+
+
+def test_a_budget_too_small_for_every_model_is_warned_of(made, encoder):
+    few = made(space="study", backbones=(str(encoder),), budget=Budget(trials=25))
+
+    (warning,) = few.warnings
+    assert "names 26 trials before it searches" in warning
+    assert "and 25 are fewer" in warning
+
+
+def test_a_comparison_that_is_resumed_is_on_the_same_encoders(made, request_of, encoder):
+    made(space="study", backbones=(str(encoder),))
+
+    again = prepare(request_of(resume=True))
+    again.study.close()
+
+    assert again.settings.backbones == (str(encoder),)
+    assert (again.settings.space, again.settings.rungs) == ("study", False)

@@ -277,6 +277,49 @@ def test_restored_references_are_not_proposed_again():
     assert (proposal.role, proposal.config.model) == (Role.REFERENCE, list(HEADS)[2])
 
 
+ASKED = ["linear", "transformer", "moe"] * 2  # LoRA is the linear head in mode lora
+
+
+def named(space):
+    """All that the space names, run."""
+    searched = Searched(space)
+    for _ in range(space.first_trials):
+        searched.run()
+    return searched
+
+
+def test_what_a_space_asks_for_follows_its_references_and_the_sampler_fills_the_rest():
+    space = SPACES["study"](OPTIONS)
+    asked = named(space).trials[-len(ASKED) :]
+
+    assert [t.config.model for t in asked] == ASKED
+    assert {t.role for t in asked} == {Role.SEARCH}
+    rates = {t.config.optimisation.learning_rate for t in asked}
+    assert len(rates) == len(ASKED)
+    assert asked[0].config.mode == asked[3].config.mode == "lora"
+
+
+@pytest.mark.parametrize("more", [1, 4])
+def test_a_restored_search_asks_for_what_was_not_asked_for_yet(more):
+    space = SPACES["study"](OPTIONS)
+    whole = named(space).trials
+    before = whole[: len(whole) - len(ASKED) + more]
+
+    restored = Searched(space, trials=before)
+    configs = [restored.run().config for _ in ASKED[more:]]
+
+    assert configs == [t.config for t in whole[-len(ASKED) :]][more:]
+
+
+def test_what_is_asked_for_and_was_all_tried_ends_no_search():
+    searched = Searched(replace(EIGHTEEN, asked=({"width": 32},) * 18), "random")
+
+    while searched.run_or_none():
+        pass
+
+    assert len(set(searched.configs)) == 18
+
+
 def test_only_complete_and_pruned_trials_have_a_value_in_the_view():
     searched = Searched(NUMBERS, "random")
     for state in State:

@@ -3,6 +3,7 @@
 What the weights show is found where they are loaded.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...spaces.configs import backbone_label
@@ -23,11 +24,40 @@ SIZES = {
     "vocab_size": (1, 100_000_000),
     "max_position_embeddings": (8, 100_000_000),  # a search cuts no note to fewer tokens
 }
+PICKLED = "pytorch_model.bin"
 BRING = "Bring the backbone's files once more, or name another one"
 
 
 class BackboneError(ValueError):
     """A backbone cannot be used; the message says why and how to bring it."""
+
+
+class AbsentError(BackboneError):
+    """Backbones of the hub are not on this machine, and cannot be fetched."""
+
+    def __init__(self, downloads: Sequence[str], why: str) -> None:
+        """Say it of all of them at once.
+
+        Args:
+            downloads: what `hf download` is told to bring each, its hub id first.
+            why: they cannot be fetched here.
+        """
+        self.downloads, self.why = tuple(downloads), why
+        ids = [repr(words.split()[0]) for words in downloads]
+        single = len(ids) == 1
+        them = f"the backbone {ids[0]} is" if single else f"the backbones {_all_of(ids)} are"
+        commands = _all_of([f"`hf download {words}`" for words in downloads])
+        it, folder, each = ("it", "the folder", "it") if single else ("them", "the folders", "each")
+        super().__init__(
+            f"{them} not on this machine, and {why}. Bring {it} where there is a network: "
+            f"{commands}, copy {folder} here, and give {each} as `--backbone DIR` (weights in a "
+            f"{PICKLED} alone are rewritten once as safetensors, and nothing in them is executed). "
+            "Or name another encoder, which is here"
+        )
+
+
+def _all_of(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def refuse_sizes(name: str, config: Any) -> None:

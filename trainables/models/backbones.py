@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,6 +27,8 @@ from ..notes.cache import DONE, MADE_OF, cache_key, find_made, make_once
 from .backbone_checks import (
     AFTER_PADDING,
     BRING,
+    PICKLED,
+    AbsentError,
     BackboneError,
     refuse_architecture,
     refuse_sizes,
@@ -35,7 +38,6 @@ from .kernels import plain_attention_name
 from .skeleton import Geometry, geometry_of
 
 WEIGHTS = "model.safetensors"
-PICKLED = "pytorch_model.bin"
 ADAPTER = "adapter_config.json"
 WANTED = ("*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors")
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")  # one of them makes a tokenizer
@@ -105,6 +107,11 @@ def locate(name: str) -> Path:
     return _fetch(known.id if known else hub_name, revision or "main")
 
 
+def folders_of(names: Sequence[str]) -> dict[str, Path]:
+    """Where those lie that are directories: a worker stands in another folder than the search."""
+    return {name: Path(name).absolute() for name in names if name != DEMO and Path(name).is_dir()}
+
+
 def hub_place(name: str) -> tuple[str, str]:
     """The hub id and the commit of a backbone that is here; ("", "") of one from elsewhere.
 
@@ -128,10 +135,7 @@ def _fetch(hub_id: str, revision: str) -> Path:
         RepositoryNotFoundError,
     )
 
-    bring = (
-        f"Bring it where there is a network: `hf download {hub_id} --revision {revision}`, copy "
-        "the folder here, and give it as `--backbone DIR`"
-    )
+    download = f"{hub_id} --revision {revision}"
     try:
         folder = Path(
             snapshot_download(hub_id, revision=revision, allow_patterns=[*WANTED, PICKLED])
@@ -146,11 +150,9 @@ def _fetch(hub_id: str, revision: str) -> Path:
         ) from error
     except (LocalEntryNotFoundError, OSError) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise BackboneError(
-            f"the backbone {hub_id!r} is not on this machine, and {why}. {bring}"
-        ) from error
+        raise AbsentError([download], why) from error
     if not (folder / "config.json").exists():
-        raise BackboneError(f"the backbone {hub_id!r} has no config.json here. {bring}")
+        raise AbsentError([download], "what is here of it has no config.json")
     return folder
 
 

@@ -1,0 +1,44 @@
+"""The hashes of a study's backbones: each is loaded once, before the study is made."""
+
+from collections.abc import Sequence
+
+from ..spaces.configs import backbone_label
+from ..stores import Store
+from ..trainables.card.cap import is_out_of_memory
+from ..trainables.models.backbone_checks import AbsentError
+from ..trainables.models.backbones import BackboneError, check, load_backbone
+from ..trainables.notes.cache import cache_path
+
+
+def identities_of(store: Store, backbones: Sequence[str], problems: list[str]) -> dict[str, str]:
+    """Load each backbone once: a torn or missing weight must show before the study is made."""
+    identities: dict[str, str] = {}
+    absent: list[AbsentError] = []
+    for name in backbones:
+        try:
+            check(name)  # most of what is wrong shows without writing anything
+            identities[name] = load_backbone(name, cache_path(store.work)).identity
+        except AbsentError as error:
+            absent.append(error)
+        except BackboneError as error:
+            problems.append(str(error))
+        except Exception as error:
+            if is_out_of_memory(error):
+                problems.append(
+                    "this machine has not the memory to load the backbone "
+                    f"{backbone_label(name)!r}: end what fills it, or search without the backbone"
+                )
+            elif isinstance(error, OSError):
+                problems.append(f"the folder {store.work} cannot be written: {error}")
+            else:
+                raise
+    problems += _told_at_once(absent)
+    return identities
+
+
+def _told_at_once(absent: Sequence[AbsentError]) -> list[str]:
+    """One message for all backbones that are missing for one reason."""
+    downloads: dict[str, list[str]] = {}
+    for error in absent:
+        downloads.setdefault(error.why, []).extend(error.downloads)
+    return [str(AbsentError(words, why)) for why, words in downloads.items()]
