@@ -75,6 +75,7 @@ TAKEN_AWAY = [
     ["trials", "lab/confirm", "--format", "json"],
     ["confirm", "lab", "--by", "f1", "--top", "1", "--seeds", "4", "--format", "json"],
     ["report", "lab", "-o", "report.html"],
+    ["bundle", "lab", "-o", "lab.headhunt.zip"],
     ["export", "lab", "-o", "model"],
     ["export", "lab", "-o", "refused", "--notes", "torn.csv"],
     ["predict", "model", "notes.csv", "-o", "predictions.csv", "--score"],
