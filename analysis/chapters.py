@@ -192,7 +192,7 @@ def _confirmed(confirmed: Confirmation | None) -> Iterator[Section]:
         figure=confirmed_models(confirmed.models),
         tables=(
             *_shown(confirmed.models, MODELS, "The confirmed models"),
-            *_folded(confirmed.pairs, PAIRS, "Each two of them"),
+            *_folded(confirmed.pairs, PAIRS, "Each two of the searched ones"),
             *_folded(confirmed.scorings, SCORINGS, f"Every scoring of the test part: {times}"),
         ),
     )

@@ -130,7 +130,12 @@ MODEL_COLUMNS = (
             _derived(f"test_{name}_high", "", f"upper end of its {_LEVEL}"),
         )
     ),
-    _derived("gap", "", "validation_f1 less test_f1: what the choice of the best has flattered"),
+    _derived(
+        "gap",
+        "",
+        "validation_f1 less test_f1: what the choice of the best has flattered; missing where the "
+        "training notes were not the search's",
+    ),
     _derived("difference", "", "test_f1 less that of the best baseline"),
     _derived("difference_low", "", f"lower end of its {_LEVEL}, paired"),
     _derived("difference_high", "", f"upper end of its {_LEVEL}, paired"),

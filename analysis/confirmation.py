@@ -54,7 +54,7 @@ class Confirmation:
     """How the confirmed models do on the test part, and what of it may be chance."""
 
     models: pd.DataFrame  # a row a model, by test F1; columns `MODEL_COLUMNS`
-    pairs: pd.DataFrame  # a row a pair of models; columns `PAIR_COLUMNS`
+    pairs: pd.DataFrame  # a row a pair of searched models; columns `PAIR_COLUMNS`
     fractions: pd.DataFrame | None  # a row a model and train fraction; None where none were asked
     sentences: tuple[str, ...]  # what may be said, in plain words
     scorings: pd.DataFrame  # a row a scoring of the test part, in their order; `SCORING_COLUMNS`
@@ -144,7 +144,8 @@ def confirmation_in(stored: StoredStudy, called: str) -> Confirmation:
         }
         models, judge = by_fraction[largest], judges[largest]
         portions = {portion["train_fraction"]: portion for portion in told["portions"]}
-        table = _models_frame(models, judge, portions[largest])
+        alike = largest == 1 and not told["with_validation"]
+        table = _models_frame(models, judge, portions[largest], alike=alike)
         pairs = _pairs_frame(models, judge)
         facts = _facts(called, told, test, trials, largest)
         return Confirmation(
@@ -210,9 +211,12 @@ def _models(told: Mapping[str, Any], trials: Sequence[_Trial], share: float) -> 
 
 
 def _models_frame(
-    models: Sequence[_Model], judge: Judge, portion: Mapping[str, Any]
+    models: Sequence[_Model], judge: Judge, portion: Mapping[str, Any], *, alike: bool
 ) -> pd.DataFrame:
-    """With each model's difference from the best baseline."""
+    """With each model's difference from the best baseline.
+
+    `alike`: trained on the notes that the search trained on, so that the gap is that of the choice.
+    """
     against = next((i for i, m in enumerate(models) if isinstance(m.config, BaselineConfig)), None)
     compared = [i for i in range(len(models)) if against is not None and i != against]
     differences = {i: judge.difference(i, against) for i in compared if against is not None}
@@ -222,7 +226,7 @@ def _models_frame(
         row = {**_named(model), **_tested(judge, i, FIGURES)}
         row |= {"seeds": len(model.scored), "failed": model.failed, **portion}
         row["validation_f1"] = model.validation_f1
-        if model.validation_f1 is not None:
+        if model.validation_f1 is not None and alike:
             row["gap"] = model.validation_f1 - row["test_f1"]
         if i == against:
             row["verdict"] = "baseline"
@@ -237,9 +241,14 @@ def _models_frame(
 
 
 def _pairs_frame(models: Sequence[_Model], judge: Judge) -> pd.DataFrame:
-    """Each pair once, the one with the larger test F1 first."""
-    score = [judge.estimate(i).value for i in range(len(models))]
-    order = sorted(range(len(models)), key=lambda i: (-score[i], models[i].trial))
+    """Each pair of searched models once, the one with the larger test F1 first.
+
+    The best baseline is none of them: it is compared with each in the models' frame, and a second
+    test of the same, corrected for another number, could say otherwise.
+    """
+    searched = [i for i, m in enumerate(models) if not isinstance(m.config, BaselineConfig)]
+    score = {i: judge.estimate(i).value for i in searched}
+    order = sorted(searched, key=lambda i: (-score[i], models[i].trial))
     pairs = [(i, j, judge.difference(i, j)) for i, j in combinations(order, 2)]
     corrected = holm([found.p_value for *_, found in pairs])
     rows = [

@@ -5,11 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..spaces.record import Column, State
+from ..spaces.record import UNSCORED, Column, State
 from .columns import described
 from .formulas import spent_card_hours, spent_gpu_hours
 
-UNSCORED = (State.INFEASIBLE, State.FAILED)
 MANIFEST = "manifest"
 
 END_COLUMNS = (

@@ -19,12 +19,14 @@ from ..spaces.record import (
     COLUMNS,
     CONFIG_HASH_KEY,
     CONFIG_KEY,
+    CONFIRMS_KEY,
     EPOCH_KEY,
     FAMILY_KEY,
     FOOTPRINT_KEY,
     OUTCOME_KEY,
     ROLE_KEY,
     SEED_KEY,
+    UNSCORED,
     Column,
     Footprint,
     State,
@@ -58,7 +60,6 @@ METRICS = {
     "validation_loss_nats": "validation_loss",
     "train_loss_nats": "train_loss",
 }
-UNSCORED = (State.FAILED, State.INFEASIBLE)  # whatever its epochs were, such a trial has no score
 
 Row = dict[str, Any]
 
@@ -345,8 +346,16 @@ def _framed(
         {name: _series([row.get(name) for row in rows], dtypes.get(name)) for name in names}
     )
     frame.attrs["columns"] = described(names, columns)
-    frame.attrs["manifest"] = stored.manifest
+    frame.attrs["manifest"] = _told_manifest(stored.manifest)
     return frame
+
+
+def _told_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the class and the patient of each test note, which a confirmation's holds."""
+    if CONFIRMS_KEY not in manifest:
+        return dict(manifest)
+    confirms = {name: told for name, told in manifest[CONFIRMS_KEY].items() if name != "test"}
+    return {**manifest, CONFIRMS_KEY: confirms}
 
 
 def _series(values: list[Any], dtype: str | None) -> pd.Series:

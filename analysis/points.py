@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..spaces.record import STARTED, Column, State
+from ..spaces.record import STARTED, UNSCORED, Column, State
 from .columns import NOT_PARAMETERS, described
 from .formulas import HOURS_COLUMN, Hours, finite, is_complete, is_control, paid
 from .ranking import pareto
@@ -178,8 +178,11 @@ def spending(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning(curves: pd.DataFrame) -> pd.DataFrame:
-    """A row an epoch: how many trials had it, how many were stopped there, and their F1."""
-    scored = curves[finite(curves["f1"])]
+    """A row an epoch: how many trials had it, how many were stopped there, and their F1.
+
+    Failed and infeasible trials had it, and have no F1.
+    """
+    scored = curves[finite(curves["f1"]) & ~curves["state"].isin(UNSCORED)]
     last = curves.groupby("trial")["epoch"].transform("max")
     stopped = curves[(curves["state"] == State.PRUNED) & (curves["epoch"] == last)]
     epochs = sorted(int(epoch) for epoch in curves["epoch"].dropna().unique())
@@ -197,14 +200,18 @@ def learning(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def drawn_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the curves that a figure shows: the best ones, and of the others every n-th."""
+    """The rows of the curves that a figure shows: the best ones, and of the others every n-th.
+
+    Complete trials come before all others; `best` marks the first of them, if there is one.
+    """
     scored = curves[finite(curves["f1"]) & curves["state"].isin(STARTED)]
-    best = scored.groupby("trial")["f1"].max().sort_values(ascending=False, kind="stable")
-    others = best.index[BEST_DRAWN:]
+    tops = scored.assign(complete=is_complete(scored)).groupby("trial")[["complete", "f1"]].max()
+    order = tops.sort_values(["complete", "f1"], ascending=False, kind="stable")
+    others = order.index[BEST_DRAWN:]
     step = -(-len(others) // OTHERS_DRAWN) or 1
-    chosen = [*best.index[:BEST_DRAWN], *others[::step]]
+    chosen = [*order.index[:BEST_DRAWN], *others[::step]]
     drawn = scored[scored["trial"].isin(chosen)].sort_values(["trial", "epoch"])
-    return drawn.assign(best=drawn["trial"] == best.index[0]) if len(best) else drawn
+    return drawn.assign(best=drawn["trial"].isin(order.index[order["complete"]][:1]))
 
 
 def parallel(frame: pd.DataFrame) -> pd.DataFrame:
@@ -229,9 +236,15 @@ def parallel(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _few(scored: pd.DataFrame) -> pd.DataFrame:
-    """The best tenth, of many the best thirty, and the others thinned out; `best` is a column."""
-    ordered = scored.sort_values(["f1", "trial"], ascending=[False, True])
-    best = min(-(-len(ordered) // 10), BEST_LINES)
+    """The best tenth, of many the best thirty, and the others thinned out; `best` is a column.
+
+    The best are complete trials.
+    """
+    complete = is_complete(scored)
+    ordered = scored.assign(complete=complete).sort_values(
+        ["complete", "f1", "trial"], ascending=[False, False, True]
+    )
+    best = min(-(-len(ordered) // 10), BEST_LINES, int(complete.sum()))
     step = -(-(len(ordered) - best) // OTHER_LINES) or 1
     kept = pd.concat([ordered.iloc[:best], ordered.iloc[best::step]])
     return kept.assign(best=[n < best for n in range(len(kept))])

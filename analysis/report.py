@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..stores import confirmed_by
 from .aside import written_aside
 from .bundle_file import is_bundle
 from .chapters import Chapter, chapters
@@ -52,13 +53,17 @@ def report(studies: Sequence[str], *, store: "Place | None" = None) -> Report:
         StudyNotFoundError: the store has no such study.
         StudyUnreadableError: what the store has of one is broken.
         StoreError: the store cannot be reached.
-        ReportError: one is a bundle.
+        ReportError: one is a bundle, or a confirmation.
     """
     names = tuple(dict.fromkeys(studies))
     if files := [name for name in names if is_bundle(name)]:
         raise ReportError(
             f"a report is of studies in the store, and {files[0]} is a bundle: `headhunt compare` "
             "and `headhunt rank` read it"
+        )
+    if searched := next(filter(None, map(confirmed_by, names)), ""):
+        raise ReportError(
+            f"what confirms {searched!r} stands in its own report: `headhunt report {searched}`"
         )
     return Report(
         title=", ".join(names),

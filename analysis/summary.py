@@ -147,9 +147,10 @@ def _won(best: pd.Series | None, control: pd.Series | None, ranking: Ranking) ->
         hours = first["card_hours" if ranking.hours == "modelled" else "gpu_hours"]
         if first["trial"] == best["trial"]:
             return f"{said} It also has the most F1 per GPU-hour."
+        among = ", among those that reach the best baseline," if control is not None else ""
         said += (
-            f" The most F1 per GPU-hour, among those that reach the best baseline, has "
-            f"{_named(first)}: F1 {score(first['f1'])} for {amount(hours)} h."
+            f" The most F1 per GPU-hour{among} has {_named(first)}: F1 {score(first['f1'])} for "
+            f"{amount(hours)} h."
         )
     return said
 

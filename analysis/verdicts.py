@@ -92,28 +92,32 @@ def _among_themselves(pairs: pd.DataFrame) -> list[str]:
         f"{row['model_a']} (trial {row['trial_a']}) over {row['model_b']} (trial {row['trial_b']})"
         for _, row in decided.iterrows()
     ]
-    if len(pairs) < 2:  # of one, all is said
+    if not len(pairs):
         return []
+    among = f"Among the searched models, {_counted(len(pairs), 'pair')},"
     if not told:
-        return [f"Of all {_counted(len(pairs), 'pair')}, none can be told apart."]
+        return [f"{among} none can be told apart."]
     rest = len(pairs) - len(told)
     left = f"; the other {_counted(rest, 'pair')} cannot be told apart" if rest else ""
-    return [f"Told apart, of all {_counted(len(pairs), 'pair')}: {', '.join(told)}{left}."]
+    return [f"{among} told apart: {', '.join(told)}{left}."]
 
 
 def _flattered(facts: Facts, models: pd.DataFrame) -> list[str]:
     found = models[models["trial"] == facts.winner]
-    if not len(found) or pd.isna(found.iloc[0]["gap"]):
+    if not len(found) or pd.isna(found.iloc[0]["validation_f1"]):
         return []
     row = found.iloc[0]
+    had = (
+        f"The first by {facts.by}, {_named(row)}, had F1 {row['validation_f1']:.3f} on validation "
+        f"in the search and has {row['test_f1']:.3f} on test"
+    )
+    if pd.isna(row["gap"]):
+        return [f"{had}, trained on other notes than there: what lies between is not luck alone."]
     change = f"{abs(row['gap']):.3f} {'less' if row['gap'] >= 0 else 'more'}"
     lucky = ": a search picks lucky ones" if row["gap"] > 0 else ""
     if abs(row["gap"]) < LEAST_GAP:
         change, lucky = "the same", ""
-    return [
-        f"The first by {facts.by}, {_named(row)}, had F1 {row['validation_f1']:.3f} on validation "
-        f"in the search and has {row['test_f1']:.3f} on test, {change}{lucky}."
-    ]
+    return [f"{had}, {change}{lucky}."]
 
 
 def _doubts(facts: Facts, models: pd.DataFrame) -> list[str]:

@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..spaces.record import State
+from ..spaces.record import UNSCORED
 from ..stores import Store, StoreError, reading
 from .study import OBJECTIVES, Trial, read_trial
 
@@ -118,15 +118,12 @@ def _told(trial: Trial) -> dict[str, Any]:
         "role": trial.role.value,
         "family": config.family,
         "model": config.model,
-        "f1": trial.best.f1 if trial.best and trial.state not in _UNSCORED else None,
+        "f1": trial.best.f1 if trial.best and trial.state not in UNSCORED else None,
         "epochs": len(trial.reports),
         "card_hours": trial.card_hours if trial.footprint else None,
         "peak_mib": trial.footprint.peak_bytes / 2**20 if trial.footprint else None,
     }
     return {name: value for name, value in told.items() if value not in (None, "")}
-
-
-_UNSCORED = (State.FAILED, State.INFEASIBLE)
 
 
 def _constraint(trial: Trial) -> dict[str, Any]:

@@ -41,9 +41,9 @@ from ..trainables.models.backbones import (
 from ..trainables.notes.cache import cache_dir
 from ..trainables.notes.corpus import Corpus, CorpusError, Part
 from ..trainables.notes.tokens import TOKENIZER_FILE, encode_tokens
-from ..trainables.training.states import state_store
 from ..trainables.worker import settle
 from .forget import notes_of
+from .launch import states_of
 from .manifest import corpus_facts, differences
 from .retrain import Hooks, Weighed, materials_for, weigh
 from .settings import Settings
@@ -142,17 +142,12 @@ def export_trial(study: Study, work: Path, request: ExportRequest, shows: Shows)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         settle(device, torch.get_num_threads())  # the same bits as in the search
-    states = (
-        state_store(settings.checkpoints, study.folder.name)
-        if settings.checkpoints
-        else study.states
-    )
     materials = materials_for(
         trial.config,
         corpus,
         settings,
         cache=cache_dir(work),
-        states=states,
+        states=states_of(settings, study),
         precision=study.manifest["precision"],
         hooks=shows.hooks,
     )

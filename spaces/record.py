@@ -20,6 +20,7 @@ class State(StrEnum):
 
 
 STARTED = (State.RUNNING, State.COMPLETE, State.PRUNED, State.FAILED)  # what a budget counts
+UNSCORED = (State.INFEASIBLE, State.FAILED)  # whatever its epochs were, such a trial has no score
 
 
 class Role(StrEnum):

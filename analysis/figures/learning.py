@@ -41,7 +41,8 @@ def learning_curves(
         mark, own = groups[family], complete[complete["family"] == family]
         figure.add_trace(_curves(own, legend(family), mark.colour, 1.3, 5, mark.dash, mark.symbol))
     best = curves[curves["best"]]
-    figure.add_trace(_curves(best, f"trial {best['trial'].iloc[0]}, the best", BLACK, 3.5, 7))
+    if len(best):
+        figure.add_trace(_curves(best, f"trial {best['trial'].iloc[0]}, the best", BLACK, 3.5, 7))
     for stop in rows(learning[learning["stopped"] > 0]):
         figure.add_vline(x=stop.epoch, line={"color": GREY, "dash": "dot", "width": 1})
         figure.add_annotation(
@@ -76,12 +77,12 @@ def _curves(
 
 
 def _finding(curves: pd.DataFrame, learning: pd.DataFrame) -> str:
-    best = curves[curves["best"]]
-    top = best.sort_values(["f1", "epoch"], ascending=[False, True]).iloc[0]
+    best = curves[curves["best"]].sort_values(["f1", "epoch"], ascending=[False, True])
     said = [
-        f"The best F1, {score(top['f1'])}, is trial {top['trial']}'s ({top['model']}) at epoch "
-        f"{top['epoch']} of {best['epoch'].max()}."
-    ]
+        f"The best F1, {score(top.f1)}, is trial {top.trial}'s ({top.model}) at epoch "
+        f"{top.epoch} of {best['epoch'].max()}."
+        for top in rows(best.head(1))
+    ] or ["No trial is complete."]
     stops = learning[learning["stopped"] > 0]
     if len(stops):
         told = ", ".join(f"{row.stopped} after epoch {row.epoch}" for row in rows(stops))

@@ -54,19 +54,18 @@ def predict(
     output has its name once it is whole. Nothing in the model's folder is executed.
     """
     from ...trainables.artifact.description import ArtifactError
-    from ...trainables.artifact.load import load_artifact
     from ...trainables.artifact.predict import predict_file
     from ...trainables.models.backbone_checks import BackboneError
     from ...trainables.notes.formats import CorpusError
     from ...trainables.notes.stream import NoteColumns
     from ._bars import shown_bars
 
-    if problems := _problems(output, text_column, id_column, overwrite=overwrite):
+    if problems := _problems(notes, output, text_column, id_column, overwrite=overwrite):
         refuse(*problems)
     columns = NoteColumns(text=text_column, label=label_column if score else None, id=id_column)
     try:
         with shown_bars() as bars:
-            loaded = load_artifact(model, backbone=backbone)
+            loaded = _loaded(model, backbone)
             scored = predict_file(
                 loaded,
                 notes,
@@ -89,8 +88,24 @@ def predict(
         _print(scored, loaded)
 
 
-def _problems(output: Path, text: str, id_column: str | None, *, overwrite: bool) -> list[str]:
+def _loaded(model: Path, backbone: str | None) -> LoadedModel:
+    """The model in the folder; what is wrong with its files is not wrong with the output."""
+    from ...trainables.artifact.description import ArtifactError
+    from ...trainables.artifact.load import load_artifact
+
+    try:
+        return load_artifact(model, backbone=backbone)
+    except OSError as error:
+        raise ArtifactError(f"{model} cannot be read: {error.strerror or error}") from None
+
+
+def _problems(
+    notes: Path, output: Path, text: str, id_column: str | None, *, overwrite: bool
+) -> list[str]:
     problems = []
+    if output.exists() and notes.exists() and output.samefile(notes):
+        problems.append(f"-o {output} is the file of notes: name another one")
+        overwrite = True  # which would not help
     if output.suffix.lower() != ".csv":
         problems.append(f"predictions are written as CSV, so -o ends in .csv; got {output.name!r}")
     if output.is_dir() or (output.exists() and not overwrite):

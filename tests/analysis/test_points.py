@@ -7,6 +7,7 @@ from sklearn.metrics import f1_score
 
 from headhunt.analysis import curves, points, trials
 from headhunt.analysis.ends import ends, energy, reasons
+from headhunt.analysis.figures.learning import learning_curves
 from headhunt.analysis.points import drawn_curves, learning, parallel, rough_interval, spending
 from headhunt.spaces.configs import HeadConfig, Optimisation
 from headhunt.spaces.heads import AdapterHead
@@ -109,12 +110,12 @@ def test_learning_counts_who_trained_and_who_was_stopped(tmp_path):
         [
             Recorded(f1=(0.1, 0.2, 0.6)),
             Recorded(f1=(0.3,), state=State.PRUNED),
-            Recorded(f1=(0.2, NAN), state=State.FAILED),
+            Recorded(f1=(0.9, NAN), state=State.FAILED),
         ],
     )
     table = learning(curves("lab", store=tmp_path)).set_index("epoch")
 
-    assert list(table["trained"]) == [3, 2, 1]
+    assert list(table["trained"]) == [3, 2, 1]  # the failed one too, but its F1 is none
     assert list(table["stopped"]) == [1, 0, 0]
     assert list(table["best_f1"]) == [0.3, 0.2, 0.6]
     assert table["median_f1"][1] == pytest.approx(0.2)
@@ -128,6 +129,21 @@ def test_of_many_curves_the_best_are_drawn_and_the_others_thinned(tmp_path):
     assert drawn["trial"].nunique() <= 200
     assert set(range(460, 500)) <= set(drawn["trial"])
     assert list(drawn.loc[drawn["best"], "trial"]) == [499]
+
+
+def test_neither_a_failed_nor_an_unfinished_trial_is_drawn_as_the_best(tmp_path):
+    others = (State.FAILED, State.PRUNED, State.RUNNING)
+    record(tmp_path, [Recorded(f1=(0.9, 0.8), state=state) for state in others])
+    ended = [Recorded(f1=(0.5,)), *(Recorded(f1=(0.9,), state=state) for state in others)]
+    record(tmp_path, ended, study="two")
+    none, one = (drawn_curves(curves(name, store=tmp_path)) for name in ("lab", "two"))
+
+    assert not none["best"].any()
+    assert "No trial is complete." in learning_curves(none, learning(none), {}).finding
+    assert list(one.loc[one["best"], "trial"]) == [0]
+    assert "0.5000, is trial 0's" in learning_curves(one, learning(one), {}).finding
+    across = parallel(trials("two", store=tmp_path))
+    assert set(across.loc[across["best"], "trial"]) <= {0}
 
 
 def test_parallel_lays_each_parameter_out_between_0_and_1(frame):

@@ -104,11 +104,18 @@ def test_what_limits_it_is_said(facts, row, told):
 
 
 def test_pairs_that_are_told_apart_are_named_and_the_others_counted():
-    pairs = [(7, "a", 8, "b", "a"), (7, "a", 0, "c", "undecided"), (8, "b", 0, "c", "undecided")]
+    pairs = [(7, "a", 8, "b", "a"), (7, "a", 9, "c", "undecided"), (8, "b", 9, "c", "undecided")]
 
-    assert "of all 3 pairs: a (trial 7) over b (trial 8); the other 2 pairs cannot" in said(
-        model(7, "undecided"), BASELINE, pairs=pairs
-    )
+    told = said(model(7, "undecided"), BASELINE, pairs=pairs)
+
+    assert "models, 3 pairs, told apart: a (trial 7) over b (trial 8); the other 2 pairs" in told
+
+
+def test_a_gap_between_trainings_on_other_notes_is_not_called_luck():
+    told = said(model(7, "undecided", gap=None), BASELINE)
+
+    assert "0.800 on test, trained on other notes than there: what lies between is not" in told
+    assert "lucky" not in told
 
 
 def test_without_a_baseline_nothing_is_compared_with_one():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from headhunt.search import retrain
@@ -29,6 +30,7 @@ from headhunt.trainables.artifact.description import (
 from headhunt.trainables.artifact.load import load_artifact
 from headhunt.trainables.artifact.model_card import Confirmed, model_card
 from headhunt.trainables.artifact.networks import OnEncoder, TextNetwork
+from headhunt.trainables.artifact.tokenizing import beyond
 from headhunt.trainables.notes.cache import cache_dir
 from headhunt.trainables.notes.corpus import Part, read_corpus
 from headhunt.trainables.notes.synthetic import write_synthetic_notes
@@ -417,6 +419,17 @@ def test_an_export_that_fails_or_is_interrupted_leaves_nothing_and_keeps_what_wa
     assert (folder / "model.safetensors").read_bytes() != before
 
 
+def test_what_no_export_has_written_is_not_removed(lab, model):
+    folder = model("moe")
+    (folder / "predictions.csv").write_text("row,label\n")
+
+    refused = export(lab[0], "--trial", 12, "-o", folder, "--overwrite")
+
+    assert refused.exit_code == 2
+    assert "also holds 'predictions.csv', which no export has written" in refused.stderr
+    assert (folder / "predictions.csv").exists()
+
+
 def test_files_are_the_owners_alone_and_hold_no_path_of_this_machine(lab, exports):
     for kind in KINDS:
         modes = modes_in(exports / kind)
@@ -525,6 +538,40 @@ def test_a_baseline_whose_terms_weigh_no_number_is_refused(lab, model, tmp_path,
 
     assert refused.exit_code == 2
     assert "its files do not fit one another (ValueError)" in refused.stderr
+
+
+def test_a_baseline_of_another_number_of_classes_is_refused(lab, model, tmp_path):
+    folder = model("tfidf_lr")
+    told(lambda d: d["labels"].append("more"))(folder)
+
+    refused = invoke("predict", folder, lab[0] / "notes.csv", "-o", tmp_path / "out.csv")
+
+    assert refused.exit_code == 2
+    assert "its files do not fit one another (ValueError)" in refused.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_weights_of_another_type_are_refused(lab, model, tmp_path):
+    folder = model("transformer")
+    weights = {name: t.half() for name, t in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors")
+    facts = asdict(facts_of(folder / "model.safetensors"))
+    told(lambda d: d["files"].update({"model.safetensors": facts}))(folder)
+
+    refused = invoke("predict", folder, lab[0] / "notes.csv", "-o", tmp_path / "out.csv")
+
+    assert refused.exit_code == 2
+    assert "does not hold the weights of the model" in refused.stderr
+
+
+def test_a_token_without_an_embedding_is_a_gap_in_a_note(lab):
+    loaded = load(lab, "linear").model
+    loaded.tokenizer.add_special_tokens(["<mask>"])
+    assert beyond(loaded.tokenizer, loaded.tokenizer.token_to_id("<mask>")) == ["<mask>"]
+
+    found = replace(loaded, unread=["<mask>"]).logits(["vu <mask> ce jour", "vu   ce jour"])
+
+    assert np.array_equal(found[0], found[1])
 
 
 def test_a_backbone_with_other_files_is_refused_and_one_that_is_not_here_asked_for(
@@ -652,6 +699,18 @@ def test_notes_that_cannot_be_predicted_end_in_one_message(
     (line,) = refused.stderr.splitlines()
     assert said in line
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_predictions_never_take_the_place_of_the_notes(lab, tmp_path):
+    (tmp_path / "a.csv").write_text("text\nune note\n")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
+
+    for output in ("a.csv", "b.csv"):
+        refused = predict(lab, "moe", tmp_path / "a.csv", tmp_path / output, "--overwrite")
+        assert refused.exit_code == 2
+        assert "is the file of notes: name another one" in refused.stderr
+
+    assert (tmp_path / "a.csv").read_text() == "text\nune note\n"
 
 
 def test_a_byte_order_mark_and_other_formats_are_read(lab, tmp_path):

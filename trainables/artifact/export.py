@@ -39,6 +39,7 @@ from .model_card import Confirmed, model_card
 from .terms import Terms
 
 CONFIG = "config.json"  # of an encoder
+OURS = {DESCRIPTION, WEIGHTS, TOKENIZER, VOCABULARY, CALIBRATION, MODEL_CARD, BACKBONE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,11 @@ def refuse_taken(folder: Path, *, overwrite: bool) -> None:
     if not (folder / DESCRIPTION).is_file():
         raise ArtifactError(
             f"{folder} holds no exported model, so --overwrite does not remove it: name another one"
+        )
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in OURS):
+        raise ArtifactError(
+            f"{folder} also holds {others[0]!r}, which no export has written, so --overwrite does "
+            "not remove it: move it, or name another folder"
         )
 
 

@@ -41,9 +41,7 @@ from .description import (
 )
 from .networks import OnEncoder, TextNetwork
 from .terms import TermModel, Terms, term_model
-from .tokenizing import read_tokenizer
-
-Shapes = Mapping[str, tuple[int, ...]]
+from .tokenizing import beyond, read_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def _model(
 ) -> TextNetwork | TermModel:
     config = description.config
     if isinstance(config, BaselineConfig):
-        return _terms(folder, config)
+        return _terms(folder, description, config)
     if isinstance(config, ScratchConfig):
         network, rows = _scratch(folder, description, config)
         return _texts(folder, description, network, rows, device)
@@ -114,8 +112,7 @@ def _model(
         precision = description.precision if best == description.precision else "fp32"
         return _texts(folder, description, OnEncoder(encoder, head, precision), rows, device)
     tuned = TunedModel(encoder, len(description.labels), config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in trained_state(tuned).items()}
-    load_trained_state(tuned, _weights(folder, wanted))
+    load_trained_state(tuned, _weights(folder, trained_state(tuned)))
     return _texts(folder, description, tuned, rows, device)
 
 
@@ -124,17 +121,19 @@ def _texts(
 ) -> TextNetwork:
     tokenizer = read_tokenizer(folder / TOKENIZER, description.max_tokens, rows)
     network = network.eval().to(device)
-    return TextNetwork(network, tokenizer, device, description.max_tokens)
+    unread = beyond(tokenizer, rows)
+    return TextNetwork(network, tokenizer, device, description.max_tokens, unread)
 
 
-def _terms(folder: Path, config: BaselineConfig) -> TermModel:
+def _terms(folder: Path, description: Description, config: BaselineConfig) -> TermModel:
     terms = Terms.from_json(read_json(folder, VOCABULARY, MOST_JSON))
     stored = load_file(folder / WEIGHTS)
     layers = 1 if config.model == "tfidf_lr" else 2
     wanted = {f"{place}.{kind}" for place in range(layers) for kind in ("weight", "bias")}
     if stored.keys() != wanted or any(t.dtype is not torch.float64 for t in stored.values()):
         raise ArtifactError(f"{folder / WEIGHTS} does not hold the matrices of a {config.model}")
-    return term_model(terms, config.ngrams, {name: t.numpy() for name, t in stored.items()})
+    arrays = {name: tensor.numpy() for name, tensor in stored.items()}
+    return term_model(terms, config.ngrams, arrays, classes=len(description.labels))
 
 
 def _scratch(
@@ -151,23 +150,24 @@ def _with_weights(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
     """The network with the folder's numbers, which takes memory for them alone."""
     with torch.device("meta"):
         network = build()
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    network.load_state_dict(_weights(folder, wanted), assign=True)
+    network.load_state_dict(_weights(folder, network.state_dict()), assign=True)
     return network
 
 
-def _weights(folder: Path, wanted: Shapes) -> dict[str, Tensor]:
-    """The folder's tensors.
+def _weights(folder: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The folder's tensors, which have the names, shapes and types of those wanted.
 
     Raises:
         ArtifactError: they are not those of the model that its description speaks of.
     """
-    if _shapes(folder) != dict(wanted):
+    fits = _shapes(folder) == {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    stored = load_file(folder / WEIGHTS) if fits else {}
+    if not fits or any(stored[name].dtype != tensor.dtype for name, tensor in wanted.items()):
         raise ArtifactError(
             f"{folder / WEIGHTS} does not hold the weights of the model that its description "
             "speaks of: export the model anew"
         )
-    return load_file(folder / WEIGHTS)
+    return stored
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..models.output import Output
-from ..notes.features import ENCODING_NOTES, HALF_MAX, in_batches
+from ..notes.features import ENCODING_NOTES, HALF_MAX, in_batches, without
 
 GPU_NOTES = 64  # of the length limit, in a batch on a GPU: enough to fill one
 
@@ -50,10 +50,13 @@ class TextNetwork:
     tokenizer: Tokenizer  # cuts, and pads nothing
     device: torch.device
     max_tokens: int  # of a note
+    unread: Sequence[str] = ()  # tokens that the network has no embedding of: gaps in a note
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """[notes, classes] float32."""
+        for token in self.unread:
+            texts = without(texts, token)
         notes = [note.ids for note in self.tokenizer.encode_batch_fast(list(texts))]
         lengths = np.array([len(ids) for ids in notes], dtype=np.int64)
         many = GPU_NOTES if self.device.type == "cuda" else ENCODING_NOTES

@@ -98,11 +98,13 @@ def layers_of(fitted: FittedBaseline) -> dict[str, np.ndarray]:
     }
 
 
-def term_model(terms: Terms, ngrams: int, layers: Mapping[str, np.ndarray]) -> TermModel:
-    """What predicts.
+def term_model(
+    terms: Terms, ngrams: int, layers: Mapping[str, np.ndarray], *, classes: int
+) -> TermModel:
+    """What predicts so many classes.
 
     Raises:
-        ValueError: the matrices do not fit the terms, or one another.
+        ValueError: the matrices do not fit the terms, one another, or the classes.
     """
     vectorizer = TfidfVectorizer(
         vocabulary=list(terms.terms), ngram_range=(1, ngrams), sublinear_tf=True, lowercase=True
@@ -116,4 +118,6 @@ def term_model(terms: Terms, ngrams: int, layers: Mapping[str, np.ndarray]) -> T
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             raise ValueError("its matrices do not fit one another")
         width = len(weight)
+    if width != classes:
+        raise ValueError("its matrices are of another number of classes")
     return TermModel(vectorizer, pairs)

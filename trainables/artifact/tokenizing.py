@@ -50,8 +50,7 @@ def read_tokenizer(file: Path, max_tokens: int, rows: int) -> Tokenizer:
             f"{file} is damaged: it is no tokenizer; export the model anew"
         ) from None
     numbers = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
-    beyond = [number for number in numbers if number >= rows]
-    if len(beyond) > 1 or not numbers:  # of a mask token, which is in no note, there may be no row
+    if len(beyond(tokenizer, rows)) > 1 or not numbers:  # of a mask token there may be no row
         raise ArtifactError(
             f"{file} has {len(numbers):,} sub-words and the model {rows:,}: they are not of one "
             "model; export it anew"
@@ -59,3 +58,9 @@ def read_tokenizer(file: Path, max_tokens: int, rows: int) -> Tokenizer:
     tokenizer.enable_truncation(max_tokens)
     tokenizer.no_padding()
     return tokenizer
+
+
+def beyond(tokenizer: Tokenizer, rows: int) -> list[str]:
+    """The tokens for which a model of so many embeddings has none."""
+    words = tokenizer.get_vocab(with_added_tokens=True)
+    return [word for word, number in words.items() if number >= rows]

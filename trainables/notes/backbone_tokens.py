@@ -21,11 +21,12 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
     Notes are cut at `max_tokens`, special tokens included. `meta.json` keeps the identity of the
     backbone, so that a worker trains the encoder that the numbers are of.
     """
-    limit = min(max_tokens, position_limit(load_config(backbone)))
+    config = load_config(backbone)
+    limit = min(max_tokens, position_limit(config))
     digest = identity(locate(backbone))
 
     def fill(folder: Path) -> dict[str, object]:
-        ids = tokenize(corpus.texts, load_tokenizer(backbone), limit)
+        ids = tokenize(corpus.texts, load_tokenizer(backbone), limit, int(config.vocab_size))
         offsets = np.concatenate([[0], np.cumsum([len(note) for note in ids])]).astype(np.int64)
         np.save(folder / "rows.npy", np.concatenate([np.asarray(n, np.int32) for n in ids]))
         np.save(folder / "offsets.npy", offsets)

@@ -9,7 +9,7 @@ encoding that was interrupted goes on from there.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,14 @@ def fastest_precision(device: torch.device) -> str:
 
 def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> Array:
     """Tokens of each note under the backbone's tokenizer and limit, [notes] int64."""
-    limit = min(max_tokens, position_limit(load_config(backbone)))
-    return _lengths(corpus, load_tokenizer(backbone), limit)
+    config = load_config(backbone)
+    limit = min(max_tokens, position_limit(config))
+    return _lengths(corpus, load_tokenizer(backbone), limit, int(config.vocab_size))
 
 
-def _lengths(corpus: Corpus, tokenizer: Any, limit: int) -> Array:
-    return np.asarray([len(ids) for ids in tokenize(corpus.texts, tokenizer, limit)], np.int64)
+def _lengths(corpus: Corpus, tokenizer: Any, limit: int, rows: int) -> Array:
+    ids = tokenize(corpus.texts, tokenizer, limit, rows)
+    return np.asarray([len(note) for note in ids], np.int64)
 
 
 def encode_features(
@@ -86,13 +88,16 @@ def encode_features(
         whether it was encoded just now.
     """
     limit, pad = min(max_tokens, backbone.max_tokens), backbone.tokenizer.pad_token_id
+    rows = int(backbone.model.config.vocab_size)
 
     def fill(folder: Path) -> dict[str, object]:
-        known = _lengths(corpus, backbone.tokenizer, limit) if lengths is None else lengths
+        known = lengths
+        if known is None:
+            known = _lengths(corpus, backbone.tokenizer, limit, rows)
         model = backbone.model.to(device)
 
         def begin(notes: Array) -> Callable[[], Array]:
-            ids = tokenize([corpus.texts[note] for note in notes], backbone.tokenizer, limit)
+            ids = tokenize([corpus.texts[n] for n in notes], backbone.tokenizer, limit, rows)
             return _begin(model, *_padded(ids, pad), device)
 
         with _inference(device, precision):
@@ -216,10 +221,22 @@ def _mark(folder: Path, rows: np.memmap, batches: int) -> None:
     aside.replace(folder / MARK)
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, limit: int) -> list[list[int]]:
-    """Token numbers of every text, special tokens included, cut at `limit`."""
+def tokenize(texts: Sequence[str], tokenizer: Any, limit: int, rows: int) -> list[list[int]]:
+    """Token numbers of every text, special tokens included, cut at `limit`.
+
+    Of a mask token the encoder may have no embedding, since it has `rows`: where a note has it as
+    text, it is a gap.
+    """
+    mask = tokenizer.mask_token_id
+    if mask is not None and mask >= rows:
+        texts = without(texts, tokenizer.mask_token)
     encoded = tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False)
     return encoded["input_ids"]
+
+
+def without(texts: Iterable[str], token: str) -> list[str]:
+    """The texts with a space in each place of the token."""
+    return [text.replace(token, " ") for text in texts]
 
 
 def in_batches(lengths: Array, tokens: int) -> list[Array]:

@@ -244,6 +244,7 @@ def test_on_train_and_validation_the_epochs_are_fixed_beforehand(lab):
     assert set(found.models["training_notes"]) == {corpus["train"] + corpus["validation"]}
     assert trials("lab/confirm")["f1"].isna().all()
     assert any("trained on train and validation" in s for s in found.sentences)
+    assert confirmation("lab").models["gap"].isna().all()  # other notes than in the search
 
 
 def test_train_fractions_are_shown_by_their_notes(lab):
@@ -307,7 +308,7 @@ def test_the_result_is_written_as_json_and_as_csv(lab):
     table = confirm("--format", "csv")
 
     assert {"models", "pairs", "fractions", "sentences", "scorings", "study"} == told.keys()
-    assert len(told["pairs"]) == 3
+    assert len(told["pairs"]) == 1  # the baseline is compared in the models' table
     assert [row["trial"] for row in told["models"]] == [
         int(row["trial"]) for row in csv.DictReader(table.stdout.splitlines())
     ]

@@ -80,6 +80,22 @@ def test_a_confirmation_has_no_model_to_export(store, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_a_confirmation_has_no_report_of_its_own(store, tmp_path):
+    result = invoke("report", "lab/confirm", "-o", tmp_path / "report.html")
+
+    assert result.exit_code == 2
+    assert "`headhunt report lab`" in result.stderr
+    assert invoke("report", "lab", "-o", tmp_path / "report.html").exit_code == 0
+    assert '"confirms"' not in (tmp_path / "report.html").read_text()
+
+
+def test_a_frame_of_a_confirmation_does_not_hold_the_class_of_each_test_note(store):
+    told = trials("lab/confirm").attrs["manifest"]["confirms"]
+
+    assert "test" not in told
+    assert told["seeds"] == 2
+
+
 def test_forgetting_a_study_drops_the_snapshots_of_its_confirmation(store, monkeypatch):
     monkeypatch.setattr("headhunt.analysis.snapshot.LEAST_TRIALS", 1)
     trials(["lab", "lab/confirm"])

@@ -143,6 +143,8 @@ def test_bf16_features_point_where_fp32_ones_do(corpus, backbone, tmp_path):
 
 def test_states_beyond_half_precision_are_clamped_and_stay_finite(corpus, tmp_path):
     class Loud(nn.Module):
+        config = SimpleNamespace(vocab_size=10**6)
+
         def forward(self, input_ids, attention_mask):
             del attention_mask
             signs = torch.where(input_ids % 2 == 0, 1e6, -1e6)
@@ -313,3 +315,18 @@ def test_a_gpu_computes_in_bf16_from_capability_8_on(monkeypatch, capability, ex
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
 
     assert fastest_precision(torch.device("cuda")) == expected
+
+
+def test_a_mask_token_that_the_encoder_has_no_embedding_of_is_a_gap_in_a_note(
+    corpus, backbone, tmp_path
+):
+    plain, masked = corpus.texts[0], f"{corpus.texts[0]} [MASK]"
+    backbone.tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    assert backbone.tokenizer.mask_token_id == backbone.model.config.vocab_size
+    notes = replace(corpus, texts=(masked, f"{plain}  ", *corpus.texts[2:]), digest="masked")
+
+    folder, _ = encode(notes, backbone, tmp_path)
+
+    found = Ragged.open(folder)
+    first, second = (found.rows[found.offsets[n] : found.offsets[n + 1]] for n in (0, 1))
+    assert torch.equal(first, second)
