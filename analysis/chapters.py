@@ -21,11 +21,12 @@ from .figures.learning import learning_curves
 from .figures.parameters import importances, parallel_coordinates
 from .figures.style import Mark, marks
 from .formulas import HOURS_COLUMN, Hours, card_of, difference_notes
-from .frame import curves, trials
+from .frame import frames_in, trials
 from .importance import importance_of
 from .pages import Chapter, Section, Table, table
 from .points import drawn_curves, learning, parallel, parameter_names, points, spending
 from .ranking import Ranking, rank
+from .shareable import CURVES, TRIALS
 from .summary import asked, summary
 from .tables import hours_sentence
 from .wording import counted
@@ -72,12 +73,12 @@ def chapters(names: Sequence[str], *, store: Place | None = None) -> Iterator[Ch
         with reading(*(place.place_of(name) for name in names)):
             yield side_by_side(frame)
     for number, name in enumerate(names, start=1):
-        stored, frame = place.read(name), trials(name, store=place)
-        curve_frame = curves(name, store=place)
+        stored = place.read(name)
+        frames = frames_in(stored)
         with reading(stored.place):
             yield study_chapter(
-                frame,
-                curve_frame,
+                frames[TRIALS],
+                frames[CURVES],
                 stored,
                 slug=f"study-{number}",
                 confirmed=_confirmation(name, place),

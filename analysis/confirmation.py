@@ -174,7 +174,8 @@ def _bundled(file: str) -> Confirmation:
 def _stored(place: Store, searched: str) -> StoredStudy:
     name = confirmation_of(searched)
     if not place.exists(name):
-        place.read(searched)  # there may be no such study at all
+        if not place.exists(searched):
+            place.read(searched)  # says so
         raise StudyNotFoundError(
             f"nothing of the study {searched!r} in the store {place} was confirmed: "
             f"`headhunt confirm {searched}` does"
