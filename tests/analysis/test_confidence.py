@@ -86,6 +86,7 @@ def test_a_patient_that_is_drawn_twice_counts_as_two():
 # --- it does not cry wolf -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tests", [150, pytest.param(2000, marks=pytest.mark.proof)])
 @pytest.mark.parametrize(
     "world",
     [
@@ -97,8 +98,8 @@ def test_a_patient_that_is_drawn_twice_counts_as_two():
     ],
     ids=["usual", "few patients", "one seed", "lucky seeds", "many notes a patient"],
 )
-def test_of_models_that_are_equally_good_none_is_called_better_too_often(world):
-    chance, tests, alarms = np.random.default_rng(1), 150, 0
+def test_of_models_that_are_equally_good_none_is_called_better_too_often(world, tests):
+    chance, alarms = np.random.default_rng(1), 0
 
     for place in range(tests):
         test, models = world.draw(chance, 0.0, 0.0, 0.0, 0.0)
