@@ -162,7 +162,8 @@ def _too_few(trials: Sequence[Trial], choice: Choice, asked: Asked) -> str:
     by_f1 = f"give --by f1, which ranks all {scored:,}"
     if not ranked:
         return f"no trial of the study {asked.study!r} is ranked by {choice.by}: {by_f1}"
-    told_top = f"--top {asked.top} is more than the {ranked} trials that are ranked by {choice.by}"
+    those = "trial that is" if ranked == 1 else "trials that are"
+    told_top = f"--top {asked.top} is more than the {ranked} {those} ranked by {choice.by}"
     helps = scored >= (asked.top or 1)
     return f"{told_top}: ask for fewer" + (f", or {by_f1}" if helps else "")
 

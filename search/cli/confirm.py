@@ -207,7 +207,7 @@ def _show_and_exit(
 
 def _goes_on(study: str, problem: Exception) -> NoReturn:
     typer.echo(f"error: {problem}; `headhunt confirm {study}` goes on", err=True)
-    raise typer.Exit(SHORT) from None
+    raise typer.Exit(SHORT)
 
 
 def _print(found: "Confirmation", study: str) -> None:

@@ -26,8 +26,7 @@ def listed(store, configs, *, footprint, resume=False):
         Wanted.of(config, Role.SEARCH, Replicate(trial=place, number=1), 0)
         for place, config in enumerate(configs)
     ]
-    open_study = Study.open if resume else lambda *words: Study.create(*words, {**MANIFEST})
-    study = open_study(store, "lab")
+    study = Study.open(store, "lab") if resume else Study.create(store, "lab", MANIFEST)
     return Plan(
         study,
         Replicates(wanted, study.trials, lambda _: footprint),

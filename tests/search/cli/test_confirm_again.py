@@ -249,5 +249,5 @@ def test_the_order_that_leaves_none_out_is_advised_where_it_helps(lab, top, help
     )
 
     (problem,) = problems
-    assert f"--top {top} is more than the 1 trials that are ranked by f1-per-gpu-hour" in problem
+    assert f"--top {top} is more than the 1 trial that is ranked by f1-per-gpu-hour" in problem
     assert ("or give --by f1, which ranks all 4" in problem) == helps
