@@ -4,16 +4,15 @@ Everything is checked before anything is written. What comes of it is a study of
 neither the sampler nor the ranking of the searched one sees, and which remembers what it was asked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ..spaces.configs import HeadConfig, config_from_dict, config_to_dict
+from ..spaces.configs import HeadConfig, config_from_dict
 from ..spaces.record import CONFIRMS_KEY, Replicate, Role, State
-from ..stores import Place, Store, StoreError, confirmation_of, confirmed_by, reading, store_at
+from ..stores import Store, StoreError, confirmation_of, confirmed_by, reading, store_at
 from ..trainables.card.cards import Card
 from ..trainables.notes.corpus import Corpus, Part
 from ..trainables.notes.portion import least_portion, portion
@@ -31,66 +30,25 @@ from .launch import (
 from .manifest import corpus_facts, differences, made_by
 from .plan import Budget
 from .replicates import Wanted, left_of, space_of
-from .settings import Request, Settings, most_problems, told
+from .settings import Request, Settings
 from .study import Study, Trial, read_trial
+from .terms import Asked, Choose, Terms, chosen, terms_of, terms_problems
 
-DEFAULT_TOP, DEFAULT_SEEDS = 3, 5
-DEFAULT_ORDER = "f1-per-gpu-hour"  # as the ranking's own
 LEAST_GROUPS = 2  # of the test part: of one alone nothing can be drawn again
-MOST = {"top": 1_000, "seeds": 10_000}
-_OPTIONS = {  # of `Terms`
-    "top": "--top",
-    "seeds": "--seeds",
-    "by": "--by",
-    "with_validation": "--train-plus-validation",
-    "train_fractions": "--train-fractions",
-}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the user asked for; None is what was not said."""
-
-    study: str  # the searched one
-    store: Place
-    notes: Path | None = None  # None: the file that the search read
-    top: int | None = None  # trials of the ranking
-    seeds: int | None = None  # replicates of each
-    by: str | None = None  # of the ranking
-    with_validation: bool | None = None  # train on the validation part too
-    train_fractions: tuple[float, ...] | None = None  # of the notes to train on
-    slots: int | None = None
-    together: int = 1
-    mps: bool = False
-    address: str | None = None
-    allow_open: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the ranking says is to be confirmed."""
-
-    trials: tuple[int, ...]  # from the best
-    baseline: int | None  # the best one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a confirmation was asked, as its manifest keeps it; seeds alone may become more."""
-
-    top: int = DEFAULT_TOP
-    seeds: int = DEFAULT_SEEDS
-    by: str = DEFAULT_ORDER
-    with_validation: bool = False
-    train_fractions: tuple[float, ...] = (1.0,)  # ascending
-
-
-def prepare_confirmation(asked: Asked, choose: Callable[[str, int], Choice]) -> Prepared:
+def prepare_confirmation(asked: Asked, choose: Choose) -> Prepared | None:
     """Check everything, then create or open the confirming study.
+
+    A confirmation that is whole needs neither notes nor backbones to be shown; notes that are named
+    are checked all the same.
 
     Args:
         asked: by the user.
-        choose: the best trials by an order, so many of them.
+        choose: the best trials by an order, so many of them at most.
+
+    Returns:
+        What is to run; None where all that is asked for has ended before.
 
     Raises:
         LaunchError: with all problems.
@@ -104,26 +62,36 @@ def prepare_confirmation(asked: Asked, choose: Callable[[str, int], Choice]) -> 
 
 def is_done(prepared: Prepared) -> bool:
     """Whether every trial that was wanted has ended."""
-    trials = prepared.study.trials
-    return not left_of(prepared.wanted, trials) and all(t.outcome for t in trials)
+    return _have_ended(prepared.wanted, prepared.study.trials)
 
 
-def _prepared(asked: Asked, store: Store, choose: Callable[[str, int], Choice]) -> Prepared:
+def _have_ended(wanted: Iterable[Wanted], trials: Sequence[Trial]) -> bool:
+    return not left_of(wanted, trials) and all(trial.outcome for trial in trials)
+
+
+def _prepared(asked: Asked, store: Store, choose: Choose) -> Prepared | None:
     searched, trials = _searched(asked, store)
     name = confirmation_of(asked.study)
-    before = store.read(name).manifest if store.exists(name) else None
+    stored = store.read(name) if store.exists(name) else None
+    before = stored.manifest if stored else None
     problems: list[str] = []
     with reading(store.place_of(name)):
-        terms = _terms(asked, before, problems)
-    problems += _terms_problems(terms)
+        terms = terms_of(asked, before, problems)
+    problems += terms_problems(terms)
     if problems:
         raise LaunchError(problems)
     with reading(store.place_of(name if before else asked.study)):
-        chosen = (
-            before[CONFIRMS_KEY]["trials"] if before else _chosen(trials, choose, terms, problems)
-        )
-        settings = _settings(searched, chosen)
+        if before:
+            confirmed = before[CONFIRMS_KEY]["trials"]
+        else:
+            confirmed, terms = chosen(trials, choose, asked, terms, problems)
+        settings = _settings(searched, confirmed)
         card = Card(**searched["card"]) if searched["card"] else None
+        wanted = _wanted(confirmed, terms, settings.seed)
+        held = [read_trial(trial) for trial in stored.trials] if stored else []
+    whole = stored is not None and _have_ended(wanted, held)
+    if whole and asked.notes is None:
+        return None
     request = _request(asked, store, searched, problems)
     corpus = corpus_in(request.notes, settings, problems)
     problems += range_problems(settings, request)
@@ -138,13 +106,13 @@ def _prepared(asked: Asked, store: Store, choose: Callable[[str, int], Choice]) 
     problems += differences(searched, {**searched, "backbones": now})
     if problems:
         raise LaunchError(problems)
-    wanted = _wanted(chosen, terms, settings.seed)
+    if whole:
+        return None
     budget = Budget(trials=len(wanted))
     confirms = {
         "study": asked.study,
-        **asdict(terms),
-        "train_fractions": list(terms.train_fractions),
-        "trials": chosen,
+        **terms.to_dict(),
+        "trials": confirmed,
         "portions": _portions(corpus, settings, terms),
         "test": _test_part(corpus),
     }
@@ -198,92 +166,10 @@ def _searched(asked: Asked, store: Store) -> tuple[dict[str, Any], list[Trial]]:
     return manifest, trials
 
 
-def _terms(asked: Asked, before: Mapping[str, Any] | None, problems: list[str]) -> Terms:
-    """What was said, over what the confirmation was made with, over the defaults."""
-    names = list(_OPTIONS)
-    said = {name: value for name in names if (value := getattr(asked, name)) is not None}
-    if "train_fractions" in said:
-        said["train_fractions"] = tuple(sorted(said["train_fractions"]))
-    if before is None:
-        return Terms(**said)
-    stored = {name: before[CONFIRMS_KEY][name] for name in names}
-    stored["train_fractions"] = tuple(stored["train_fractions"])
-    for name, value in said.items():
-        more = name == "seeds" and value >= stored[name]
-        if value != stored[name] and not more:
-            problems.append(
-                f"the study {asked.study!r} was confirmed with {_OPTIONS[name]} "
-                f"{_plain(stored[name])}, and its test part cannot be asked again with "
-                f"{_plain(value)}: leave the option out (more --seeds may be asked for), or search "
-                "another study"
-            )
-    return Terms(**{**stored, **said})
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else told(value)
-
-
-def _terms_problems(terms: Terms) -> list[str]:
-    shares = terms.train_fractions
-    rules = (
-        (terms.top >= 1, f"--top must be at least 1; got {told(terms.top)}"),
-        (terms.seeds >= 1, f"--seeds must be at least 1; got {told(terms.seeds)}"),
-        (
-            bool(shares) and all(0 < share <= 1 for share in shares),
-            f"--train-fractions must be in (0, 1]; got {told(_plain(shares))}",
-        ),
-        (
-            len(set(shares)) == len(shares),
-            f"--train-fractions must differ; got {told(_plain(shares))}",
-        ),
-    )
-    numbers = {"top": terms.top, "seeds": terms.seeds}
-    return [message for holds, message in rules if not holds] + most_problems(numbers, MOST)
-
-
-def _chosen(
-    trials: Sequence[Trial],
-    choose: Callable[[str, int], Choice],
-    terms: Terms,
-    problems: list[str],
-) -> list[dict[str, Any]]:
-    """The trials to confirm, the baseline last, as the manifest keeps them."""
-    try:
-        choice = choose(terms.by, terms.top)
-    except ValueError as error:
-        problems.append(str(error))
-        return []
-    if len(choice.trials) < terms.top:
-        ranked = len(choice.trials)
-        problems.append(
-            f"--top {terms.top} is more than the {ranked} trials that are ranked by {terms.by}: "
-            "ask for fewer, or give --by f1, which leaves none out"
-            if terms.by != "f1"
-            else f"--top {terms.top} is more than the {ranked} trials that are ranked"
-        )
-    baseline = () if choice.baseline is None else (choice.baseline,)
-    return [_kept(trials[number]) for number in (*choice.trials, *baseline)]
-
-
-def _kept(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "config": config_to_dict(trial.config),
-        "config_hash": trial.config_hash,
-        "role": trial.role.value,
-        "family": trial.config.family,
-        "best_epoch": trial.best_epoch,
-        "validation_f1": trial.best.f1 if trial.best else None,
-    }
-
-
-def _settings(searched: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]) -> Settings:
+def _settings(searched: Mapping[str, Any], confirmed: Sequence[Mapping[str, Any]]) -> Settings:
     """The study's own, without rungs, and with the backbones alone that are needed."""
     values = {**asdict(Settings()), **searched["settings"]}
-    configs = [config_from_dict(one["config"]) for one in chosen]
+    configs = [config_from_dict(one["config"]) for one in confirmed]
     needed = {config.backbone for config in configs if isinstance(config, HeadConfig)}
     values["backbones"] = tuple(name for name in values["backbones"] if name in needed)
     return Settings(**{**values, "rungs": False, "objective": ("f1",)})
@@ -366,7 +252,7 @@ def _test_part(corpus: Corpus) -> dict[str, Any]:
 
 
 def _wanted(
-    chosen: Sequence[Mapping[str, Any]], terms: Terms, study_seed: int
+    confirmed: Sequence[Mapping[str, Any]], terms: Terms, study_seed: int
 ) -> tuple[Wanted, ...]:
     """All trials, the largest fraction first, and the seeds of a model behind one another."""
     return tuple(
@@ -383,7 +269,7 @@ def _wanted(
             study_seed,
         )
         for share in reversed(terms.train_fractions)
-        for one in chosen
+        for one in confirmed
         for number in range(1, terms.seeds + 1)
     )
 

@@ -6,7 +6,7 @@ study before anybody acts on it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -16,7 +16,8 @@ from ..spaces.seeds import derive_seed
 from ..trainables.assignment import Assignment
 from ..trainables.steps import Step
 from ..trainables.training.states import Kind, StateStore
-from .ahead import Ahead
+from .ahead import Ahead, Drawing
+from .replicates import Wanted, left_of
 from .rungs import Rungs
 from .sampling import Proposal, Proposes
 from .stopping import UNLIKELY, chance_of_better
@@ -79,6 +80,7 @@ class Plan:
         states: StateStore | None = None,
         known_end: Callable[[Config], Outcome | None] = lambda _: None,
         kept_weights: int = KEPT_WEIGHTS,
+        wanted: Sequence[Wanted] = (),
     ) -> None:
         """Take up the study where it stands.
 
@@ -95,12 +97,16 @@ class Plan:
             known_end: of a config that need not run, because the work before it has shown how it
                 would end; None of all others.
             kept_weights: trials whose best epoch's weights are kept after their end.
+            wanted: all trials there are to be, of a confirmation, and as many as its budget; each
+                counts against it whatever becomes of it, and no refusal ends the plan early.
         """
         self.study, self.budget, self.watcher = study, budget, watcher
         self._known_end, self._states = known_end, states or study.states
         self._most_kept = kept_weights
         self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
+        self._wanted = len(wanted)  # 0: of a search
+        self._left = len(left_of(wanted, study.trials))  # of them; of a search no number
         self._deaths: dict[int, int] = {}
         self._scores: list[float] = []  # of searched trials that ended, in their order
         self._settled_at = 0  # of them, when a better one was last asked for
@@ -199,13 +205,17 @@ class Plan:
 
     def started(self) -> int:
         """Trials that count against the budget, unless one that runs proves too large."""
-        return self.study.tally.started
+        return self._wanted - self._left if self._wanted else self.study.tally.started
 
     def _spent(self) -> bool:
         """Whether a budget is, whatever becomes of the trials that run."""
         tally = self.study.tally
+        ended = self.started() - tally.states[State.RUNNING]
+        if self._wanted and ended >= self._wanted:
+            self._over = f"all trials that were wanted have ended, {self._wanted:,} of them"
+            return True
         limits = (
-            ("trials", self.budget.trials, tally.started - tally.states[State.RUNNING]),
+            ("trials", self.budget.trials, ended),
             ("card hours", self.budget.card_hours, tally.card_hours),
             ("GPU hours", self.budget.gpu_hours, tally.gpu_hours),
             ("wall hours", self.budget.wall_hours, self._elapsed_hours()),
@@ -237,7 +247,7 @@ class Plan:
         while trial is not None and self._ends_at_once(trial):
             trial = self._start()
         if trial is None:
-            return Turn.OVER
+            return Turn.OVER if self._over or self._spent() else Turn.WAIT
         self.watcher.on_start(trial)
         if self.budget.trials is None or self.started() < self.budget.trials:
             self._ahead.begin(len(self.study.trials))
@@ -245,22 +255,14 @@ class Plan:
 
     def _start(self) -> Trial | None:
         """A new trial; None where none can be found."""
-        if self._too_large >= TOO_LARGE_IN_A_ROW:
+        if self._too_large >= TOO_LARGE_IN_A_ROW and not self._wanted:
             return self._give_up(
                 f"{self._too_large} trials in a row were too large for the card, though their "
                 f"footprints fit; the nearest one {self._nearest()}"
             )
-        drawing = self._ahead.take(len(self.study.trials))
-        for proposal, footprint in drawing.refused:
-            refused = self.study.refuse(
-                proposal.config,
-                proposal.sampled,
-                role=proposal.role,
-                seed=self._trial_seed(proposal),
-                footprint=footprint,
-                replicate=proposal.replicate,
-            )
-            self.watcher.on_end(refused)
+        drawing = self._drawing()
+        if self._wanted and not self._left and drawing.drawn is None:
+            return None
         if drawing.drawn is None:
             if drawing.exhausted:
                 return self._give_up(self._exhausted())
@@ -268,6 +270,7 @@ class Plan:
                 f"{len(drawing.refused)} proposals in a row did not fit the card; the nearest one "
                 f"{self._nearest()}: {SMALLER}"
             )
+        self._left -= 1
         trial = self.study.start(
             drawing.drawn.config,
             drawing.drawn.sampled,
@@ -278,6 +281,24 @@ class Plan:
         )
         self._ahead.accept(drawing.drawn, trial)
         return trial
+
+    def _drawing(self) -> Drawing:
+        """What is drawn next, and the refused ones before it recorded; a list is gone through."""
+        while True:
+            drawing = self._ahead.take(len(self.study.trials))
+            for proposal, footprint in drawing.refused:
+                refused = self.study.refuse(
+                    proposal.config,
+                    proposal.sampled,
+                    role=proposal.role,
+                    seed=self._trial_seed(proposal),
+                    footprint=footprint,
+                    replicate=proposal.replicate,
+                )
+                self.watcher.on_end(refused)
+            self._left -= len(drawing.refused)
+            if drawing.drawn or drawing.exhausted or not self._wanted:
+                return drawing
 
     def _ends_at_once(self, trial: Trial) -> bool:
         """Whether the trial's end was known before it ran."""

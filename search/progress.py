@@ -155,9 +155,7 @@ class ProgressView:
         elapsed = time.monotonic() - self._began
         shares = []
         if plan.budget.trials:
-            ended = sum(
-                t.state in (State.COMPLETE, State.PRUNED, State.FAILED) for t in plan.study.trials
-            )
+            ended = plan.started() - plan.study.tally.states[State.RUNNING]
             wanted = plan.budget.trials - self._started_before
             if wanted > 0:
                 shares.append((ended - self._started_before) / wanted)

@@ -246,6 +246,7 @@ def _plan(
         states=prepared.states,
         known_end=shared.known_end,
         kept_weights=0 if prepared.wanted else KEPT_WEIGHTS,
+        wanted=prepared.wanted,
     )
 
 

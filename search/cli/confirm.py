@@ -15,7 +15,7 @@ from ._stores import SHORT, StoreOption, WorkOption, named_store, refuse, store_
 if TYPE_CHECKING:
     from ...analysis import Confirmation
     from ...stores import Store
-    from ..confirm import Choice
+    from ..terms import Choice
 
 app = typer.Typer(add_completion=False)
 
@@ -115,9 +115,10 @@ def confirm(
     place = named_store(store, work)
     error = Console(stderr=True, highlight=False)
     with error.status("checking the study, the notes and the options"):
-        from ..confirm import Asked, is_done, prepare_confirmation
+        from ..confirm import is_done, prepare_confirmation
         from ..launch import LaunchError
         from ..progress import ProgressView, duration
+        from ..terms import Asked
 
         asked = Asked(
             study=study,
@@ -138,18 +139,16 @@ def confirm(
             prepared = prepare_confirmation(asked, _Ranked(study, place))
         except LaunchError as problem:
             refuse(*problem.problems)
-    short = False
-    if is_done(prepared):
-        prepared.study.close()
-    else:
+    done = prepared is None
+    if prepared is not None:
         named = f" --notes {notes}" if notes else ""
         run = run_options(slots, together, address, allow_open_cluster)
         again = f"headhunt confirm {study}{store_options(place, work)}{named}{run}"
         view = ProgressView(together)
         plan = run_prepared(prepared, view, study, again)
         typer.echo(f"{plan.over} ({duration(view.seconds)})", err=True)
-        short = plan.short
-    _show_and_exit(study, place, written_as, short=short)
+        done = is_done(prepared)
+    _show_and_exit(study, place, written_as, done=done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +160,14 @@ class _Ranked:
 
     def __call__(self, by: str, top: int) -> "Choice":
         from ...analysis import rank, trials
-        from ..confirm import Choice
+        from ..terms import Choice
 
         ranking = rank(trials(self.study, store=self.store), by)
         controls = ranking.controls["trial"].tolist()
         return Choice(
             trials=tuple(int(number) for number in ranking.table["trial"].head(top)),
             baseline=int(controls[0]) if controls else None,
+            by=ranking.by,
         )
 
 
@@ -183,18 +183,31 @@ def _fractions(given: str | None) -> tuple[float, ...] | None:
 
 
 def _show_and_exit(
-    study: str, store: "Store", written_as: ConfirmFormat, *, short: bool
+    study: str, store: "Store", written_as: ConfirmFormat, *, done: bool
 ) -> NoReturn:
     """Print what the confirmation says; its status is 1 where trials are missing."""
-    from ...analysis import StoreError, confirmation
+    from ...analysis import StoreError, StudyNotFoundError, confirmation
 
     try:
         found = confirmation(study, store=store)
-    except StoreError as problem:
-        typer.echo(f"error: {problem}; `headhunt confirm {study}` goes on", err=True)
+    except StudyNotFoundError as problem:
+        if not done:
+            _goes_on(study, problem)
+        typer.echo(
+            f"every trial that confirms {study!r} has ended, and none is complete: "
+            f"`headhunt trials {study}/confirm` tells why; more --seeds may be asked for",
+            err=True,
+        )
         raise typer.Exit(SHORT) from None
+    except StoreError as problem:
+        _goes_on(study, problem)
     _WRITERS[written_as](found, study)
-    raise typer.Exit(SHORT if short or not len(found.models) else 0)
+    raise typer.Exit(0 if done else SHORT)
+
+
+def _goes_on(study: str, problem: Exception) -> NoReturn:
+    typer.echo(f"error: {problem}; `headhunt confirm {study}` goes on", err=True)
+    raise typer.Exit(SHORT)
 
 
 def _print(found: "Confirmation", study: str) -> None:

@@ -35,7 +35,7 @@ def status(
         typer.echo(line)
     if len(frame):
         _show_models(frame)
-    typer.echo(_who(frame, held))
+    typer.echo(_who(study, frame, held))
 
 
 def _show_models(frame: "pd.DataFrame") -> None:
@@ -50,6 +50,7 @@ def _show_models(frame: "pd.DataFrame") -> None:
 def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
     """What is shown of the study whose trials these are, and who holds it."""
     from ...analysis.formulas import spent_card_hours
+    from ...stores import confirmed_by
 
     manifest = frame.attrs["manifest"]
     corpus, budget = manifest["corpus"], manifest["budget"]
@@ -67,7 +68,10 @@ def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
     if complete["f1"].notna().any():
         best = complete.sort_values("f1", ascending=False).iloc[0]
         lines.append(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
-    started = int(frame["state"].isin(["running", "complete", "pruned", "failed"]).sum())
+    counted = ["running", "complete", "pruned", "failed"]
+    if confirmed_by(study):  # its trials are settled: what does not fit is not replaced
+        counted.append("infeasible")
+    started = int(frame["state"].isin(counted).sum())
     card_hours = spent_card_hours(frame)
     spent = {"trials": started, "card_hours": 0.0 if isnan(card_hours) else card_hours}
     for name, limit in budget.items():
@@ -78,12 +82,13 @@ def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
             lines.append(f"budget: {done}{limit:g} {name.replace('_', ' ')}")
     if forgotten := manifest.get("forgotten_at"):
         lines.append(
-            f"its confidential files were removed at {forgotten}: --resume makes them anew"
+            f"its confidential files were removed at {forgotten}: {_again(study)} makes them anew"
+            + (" for what it trains" if confirmed_by(study) else "")
         )
     return lines
 
 
-def _who(frame: "pd.DataFrame", held: str) -> str:
+def _who(study: str, frame: "pd.DataFrame", held: str) -> str:
     """Whether somebody searches it now, and how to go on where nobody does."""
     if held and not len(frame):
         return f"it is being searched by {held}, which first encodes the notes: no trial began yet"
@@ -93,4 +98,12 @@ def _who(frame: "pd.DataFrame", held: str) -> str:
     if not unfinished:
         return "nobody searches it"
     trials = "trial" if unfinished == 1 else "trials"
-    return f"nobody searches it: --resume continues its {unfinished} unfinished {trials}"
+    return f"nobody searches it: {_again(study)} continues its {unfinished} unfinished {trials}"
+
+
+def _again(study: str) -> str:
+    """What goes on with a study."""
+    from ...stores import confirmed_by
+
+    searched = confirmed_by(study)
+    return f"`headhunt confirm {searched}`" if searched else "--resume"

@@ -16,92 +16,16 @@ from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
-from headhunt.spaces.record import JOURNAL_NAME, State
+from headhunt.spaces.record import JOURNAL_NAME
 from headhunt.stores import store_at
 from headhunt.trainables import runner
 from headhunt.trainables.notes.corpus import Part, read_corpus
-from headhunt.trainables.notes.synthetic import synthetic_notes
 from headhunt.trainables.training.loop import DivergedError
 from headhunt.trainables.training.metrics import score
 
-from ...trainables.backbone_dirs import make_backbone
 from ..here import run_here
 from ..toys import begin, learned, scratch
-
-NOTES, EPOCHS = 140, 3
-SPACE = """
-from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
-from headhunt.spaces.heads import AdapterHead
-
-
-def mixed(trial, options):
-    rate = trial.suggest_float("rate", 3e-3, 3e-2, log=True)
-    tuned = Optimisation(learning_rate=rate)
-    if trial.number % 2:
-        return ScratchConfig(width=8, feed_forward=8, vocabulary=200, optimisation=tuned)
-    return HeadConfig(backbone=options.backbones[0], head=AdapterHead(bottleneck=4),
-        dropout=0.2, optimisation=tuned)
-"""
-
-
-def write_synthetic(path, count=NOTES, rows=lambda row: row):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "patient_id"])
-        writer.writerows(rows([n.text, n.label, n.patient_id]) for n in synthetic_notes(count))
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    """A folder with notes and a store in which they were searched: four networks, two controls."""
-    folder = tmp_path_factory.mktemp("searched")
-    write_synthetic(folder / "notes.csv")
-    (folder / "mine.py").write_text(SPACE)
-    encoder = make_backbone(folder / "encoder")
-    request = Request(
-        notes=folder / "notes.csv",
-        study="lab",
-        store=folder / "store",
-        given={
-            "space": f"{folder}/mine.py:mixed",
-            "backbones": (str(encoder),),
-            "max_epochs": EPOCHS,
-            "max_tokens": 32,
-            "sampler": "random",
-            "rungs": False,
-        },
-        budget=Budget(trials=6),
-    )
-    plan = run_here(prepare(request))
-    assert {t.state for t in plan.study.trials} == {State.COMPLETE}
-    return folder
-
-
-@pytest.fixture
-def lab(searched, tmp_path, monkeypatch):
-    """A copy of the store; what is confirmed there runs in this process."""
-    shutil.copytree(searched / "store", tmp_path / "store")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HEADHUNT_STORE", "store")
-    monkeypatch.setattr(run, "run_search", run_here)
-    return tmp_path
-
-
-def confirm(*words, by: str | None = "f1"):
-    said = ["--by", by] if by else []
-    return CliRunner().invoke(app, ["confirm", "lab", *said, *words])
-
-
-def read(name="lab/confirm", store="store"):
-    study = Study.open(store, name)
-    study.close()
-    return study.trials
-
-
-def scoring_of(trial):
-    assert trial.outcome
-    assert trial.outcome.test
-    return trial.outcome.test
+from .confirming import confirm, read, scoring_of, write_synthetic
 
 
 def test_the_best_and_the_best_baseline_are_trained_with_other_seeds_and_scored_once(lab):
