@@ -127,7 +127,7 @@ def confirmation_in(stored: StoredStudy, called: str) -> Confirmation:
         told = stored.manifest[CONFIRMS_KEY]
         trials = [_read(trial) for trial in stored.trials]
         if not any(t.outcome and t.outcome.test for t in trials):
-            raise StudyNotFoundError(f"no trial that confirms {called!r} is complete yet")
+            raise StudyNotFoundError(f"no trial that confirms {called!r} is complete")
         test = HeldOut(
             truth=np.array(told["test"]["classes"], dtype=np.int64),
             groups=np.array(told["test"]["groups"], dtype=np.int64),
