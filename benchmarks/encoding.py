@@ -68,7 +68,8 @@ def encoding_seconds(corpus: Corpus, folder: Path, precision: str) -> float:
 def bare_seconds(corpus: Corpus, precision: str) -> float:
     """The forward passes alone."""
     model = AutoModel.from_pretrained(locate(DEMO)).eval()
-    ids = tokenize(corpus.texts, load_backbone(DEMO, Path()).tokenizer, TOKENS)
+    backbone = load_backbone(DEMO, Path())
+    ids = tokenize(corpus.texts, backbone.tokenizer, TOKENS, backbone.vocabulary)
     rows = [torch.tensor(note) for note in ids]
     lengths = torch.tensor([len(row) for row in rows])
     batches = []

@@ -78,7 +78,8 @@ def run_trainer(problem: Problem, rates: list[float], folder: Path) -> Ran:
 
 def tokenised(problem: Problem, part: Part) -> list[dict[str, Any]]:
     """The part's notes for the Trainer's collator."""
-    ids = tokenize(problem.corpus.texts, AutoTokenizer.from_pretrained(locate(DEMO)), TOKENS)
+    tokenizer = AutoTokenizer.from_pretrained(locate(DEMO))
+    ids = tokenize(problem.corpus.texts, tokenizer, TOKENS, len(tokenizer))
     return [
         {"input_ids": ids[place], "labels": int(problem.corpus.labels[place])}
         for place in problem.part(part)

@@ -74,6 +74,7 @@ class Backbone:
     tokenizer: Any
     width: int  # of the last hidden states
     max_tokens: int  # that its positions allow
+    vocabulary: int  # rows of its embeddings
 
 
 def demo_backbone() -> str | None:
@@ -327,6 +328,7 @@ def load_backbone(name: str, cache: Path) -> Backbone:
         tokenizer=load_tokenizer(name),
         width=model.config.hidden_size,
         max_tokens=position_limit(model.config),
+        vocabulary=int(model.config.vocab_size),
     )
 
 

@@ -88,7 +88,7 @@ def encode_features(
         whether it was encoded just now.
     """
     limit, pad = min(max_tokens, backbone.max_tokens), backbone.tokenizer.pad_token_id
-    rows = int(backbone.model.config.vocab_size)
+    rows = backbone.vocabulary
 
     def fill(folder: Path) -> dict[str, object]:
         known = lengths

@@ -143,8 +143,6 @@ def test_bf16_features_point_where_fp32_ones_do(corpus, backbone, tmp_path):
 
 def test_states_beyond_half_precision_are_clamped_and_stay_finite(corpus, tmp_path):
     class Loud(nn.Module):
-        config = SimpleNamespace(vocab_size=10**6)
-
         def forward(self, input_ids, attention_mask):
             del attention_mask
             signs = torch.where(input_ids % 2 == 0, 1e6, -1e6)
@@ -322,7 +320,7 @@ def test_a_mask_token_that_the_encoder_has_no_embedding_of_is_a_gap_in_a_note(
 ):
     plain, masked = corpus.texts[0], f"{corpus.texts[0]} [MASK]"
     backbone.tokenizer.add_special_tokens({"mask_token": "[MASK]"})
-    assert backbone.tokenizer.mask_token_id == backbone.model.config.vocab_size
+    assert backbone.tokenizer.mask_token_id == backbone.vocabulary
     notes = replace(corpus, texts=(masked, f"{plain}  ", *corpus.texts[2:]), digest="masked")
 
     folder, _ = encode(notes, backbone, tmp_path)
