@@ -56,7 +56,7 @@ def test_a_test_score_is_that_of_the_predictions_on_the_test_part(lab, searched)
     corpus = read_corpus(searched / "notes.csv")
     test = corpus.indices(Part.TEST)
 
-    told = trials("lab/confirm").attrs["manifest"]["confirms"]["test"]
+    told = store_at("store").read("lab/confirm").manifest["confirms"]["test"]
     found = confirmation("lab").models.set_index("trial")
 
     assert told["rows"] == corpus.rows[test].tolist()
