@@ -24,7 +24,7 @@ settings.load_profile("shared cores")
 
 LONGEST = (
     *("test_kills.py", "test_kills_in_a_database.py", "test_cut_off_nodes.py"),
-    "test_footprint_proof.py",
+    *("test_canary.py", "test_footprint_proof.py"),
 )
 
 
