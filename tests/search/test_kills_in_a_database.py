@@ -14,13 +14,12 @@ def test_a_search_in_a_database_that_is_killed_ends_as_one_that_never_was(tmp_pa
     chance = random.Random(seed)
     moments = [
         ("in a write", 1),  # the study itself
-        ("in a write", chance.randint(2, 20)),
         ("in a write", chance.randint(2, 30)),
         ("after a start", 1),
         ("in an end", 1),
         ("after an end", 1),
         ("after an epoch", chance.randint(1, 9)),
-        *(("in time", chance.uniform(0.1, 4)) for _ in range(3)),
+        ("in time", chance.uniform(0.1, 4)),
     ]
 
-    assert survive(make_lab(tmp_path, lambda _: database), moments) >= 7
+    assert survive(make_lab(tmp_path, lambda _: database), moments) >= 5
