@@ -105,11 +105,10 @@ def _problems(
     problems = []
     if output.exists() and notes.exists() and output.samefile(notes):
         problems.append(f"-o {output} is the file of notes: name another one")
-        overwrite = True  # which would not help
+    elif output.is_dir() or (output.exists() and not overwrite):
+        problems.append(f"{output} exists: name another file, or replace it with --overwrite")
     if output.suffix.lower() != ".csv":
         problems.append(f"predictions are written as CSV, so -o ends in .csv; got {output.name!r}")
-    if output.is_dir() or (output.exists() and not overwrite):
-        problems.append(f"{output} exists: name another file, or replace it with --overwrite")
     if not output.parent.is_dir():
         problems.append(f"there is no folder {output.parent} for the predictions")
     if id_column == text:

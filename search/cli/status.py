@@ -50,6 +50,7 @@ def _show_models(frame: "pd.DataFrame") -> None:
 def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
     """What is shown of the study whose trials these are, and who holds it."""
     from ...analysis.formulas import spent_card_hours
+    from ...spaces.record import STARTED, State
     from ...stores import confirmed_by
 
     manifest = frame.attrs["manifest"]
@@ -68,10 +69,9 @@ def _lines(study: str, frame: "pd.DataFrame", held: str) -> list[str]:
     if complete["f1"].notna().any():
         best = complete.sort_values("f1", ascending=False).iloc[0]
         lines.append(f"best F1: {best['f1']:.4f} ({best['model']}, trial {best['trial']})")
-    counted = ["running", "complete", "pruned", "failed"]
-    if confirmed_by(study):  # its trials are settled: what does not fit is not replaced
-        counted.append("infeasible")
-    started = int(frame["state"].isin(counted).sum())
+    # The trials of a confirmation are settled: what does not fit is not replaced.
+    counted = State if confirmed_by(study) else STARTED
+    started = int(frame["state"].isin(list(counted)).sum())
     card_hours = spent_card_hours(frame)
     spent = {"trials": started, "card_hours": 0.0 if isnan(card_hours) else card_hours}
     for name, limit in budget.items():

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from headhunt.search.cli import app
 from headhunt.search.study import Study
+from headhunt.trainables import runner
 from headhunt.trainables.notes.synthetic import synthetic_notes
 
 NOTES = 140
@@ -33,3 +34,15 @@ def scoring_of(trial):
     assert trial.outcome
     assert trial.outcome.test
     return trial.outcome.test
+
+
+def fail_first_replicate(monkeypatch, error):
+    """Let the first scoring of the test part end by this error."""
+    once = iter([error])
+
+    def examine_but_for_the_first(*words, original=runner.examine, **named):
+        for told in once:
+            raise told
+        return original(*words, **named)
+
+    monkeypatch.setattr(runner, "examine", examine_but_for_the_first)

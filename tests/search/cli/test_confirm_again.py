@@ -16,11 +16,10 @@ from headhunt.search.study import Study
 from headhunt.search.terms import Asked, Choice, Terms, chosen
 from headhunt.spaces.configs import HeadConfig
 from headhunt.spaces.record import Outcome, State
-from headhunt.trainables import runner
 from headhunt.trainables.card.cap import TooLargeError
 
 from ..here import run_here
-from .confirming import confirm, read, write_synthetic
+from .confirming import confirm, fail_first_replicate, read, write_synthetic
 
 
 def invoke(*words):
@@ -41,14 +40,7 @@ CRASHED = Outcome(state=State.FAILED, reason="crashed")
 def test_one_that_did_not_fit_is_left_out_and_the_status_is_that_of_one_that_is_done(
     lab, monkeypatch
 ):
-    once = iter([TooLargeError(2**31, 2**30, "the card leaves")])
-
-    def examine_but_for_the_first(*words, original=runner.examine, **named):
-        for error in once:
-            raise error
-        return original(*words, **named)
-
-    monkeypatch.setattr(runner, "examine", examine_but_for_the_first)
+    fail_first_replicate(monkeypatch, TooLargeError(2**31, 2**30, "the card leaves"))
 
     result = confirm("--top", "1", "--seeds", "3")
 

@@ -18,14 +18,13 @@ from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME
 from headhunt.stores import store_at
-from headhunt.trainables import runner
 from headhunt.trainables.notes.corpus import Part, read_corpus
 from headhunt.trainables.training.loop import DivergedError
 from headhunt.trainables.training.metrics import score
 
 from ..here import run_here
 from ..toys import begin, learned, scratch
-from .confirming import confirm, read, scoring_of, write_synthetic
+from .confirming import confirm, fail_first_replicate, read, scoring_of, write_synthetic
 
 
 def test_the_best_and_the_best_baseline_are_trained_with_other_seeds_and_scored_once(lab):
@@ -240,14 +239,9 @@ def test_the_result_is_written_as_json_and_as_csv(lab):
 
 
 def test_a_replicate_that_failed_is_told_and_left_out(lab, monkeypatch):
-    once = iter([DivergedError("diverged: what it says of the test part is not finite")])
-
-    def examine_but_for_the_first(*words, original=runner.examine, **named):
-        for error in once:
-            raise error
-        return original(*words, **named)
-
-    monkeypatch.setattr(runner, "examine", examine_but_for_the_first)
+    fail_first_replicate(
+        monkeypatch, DivergedError("diverged: what it says of the test part is not finite")
+    )
 
     result = confirm("--top", "1", "--seeds", "3")
 
