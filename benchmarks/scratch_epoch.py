@@ -30,6 +30,7 @@ from headhunt.trainables.notes.tokens import encode_tokens
 from headhunt.trainables.training.batches import Ragged
 from headhunt.trainables.training.loop import Task, train
 from headhunt.trainables.training.metrics import score
+from headhunt.trainables.worker import settle
 
 NOTES, TOKENS, EPOCHS = 1200, 256, 3
 LIMIT = 3.0  # times
@@ -38,7 +39,7 @@ CPU = torch.device("cpu")
 
 def measure() -> str:
     """A line for each model that is trained from nothing, at the values of its official code."""
-    torch.set_num_threads(1)
+    settle(CPU, 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_synthetic_notes(folder / "notes.csv", NOTES)
@@ -89,7 +90,9 @@ class ForTrainer(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Loss and logits."""
         output = self.model(tokens, mask)
-        loss = F.cross_entropy(output.logits, labels) + output.balance_loss
+        loss = F.cross_entropy(output.logits, labels)
+        if output.balance_loss is not None:
+            loss = loss + output.balance_loss
         return {"loss": loss, "logits": output.logits}
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..models.kernels import draw_kept
 from .cards import ALLOWANCE, CARDS, LARGE_RESERVE, MIB, SMALL_RESERVE, Card, CardError
 from .nvml import board
 from .trace import count_launches
@@ -280,7 +281,7 @@ def _single_operations(device: torch.device) -> Iterator[tuple[str, int, Callabl
     """Operations of the models: name, bytes moved an element, and how to run it."""
     aten = torch.ops.aten
     x, g = (torch.randn(ROWS, COLUMNS, device=device) for _ in range(2))
-    flags = torch.empty_like(x, dtype=torch.bool).bernoulli_(0.1)  # as many as dropout drops
+    flags = torch.zeros_like(x, dtype=torch.bool)
     soft = x.softmax(-1)
     half = x.half()
     unit = torch.ones(COLUMNS, device=device)
@@ -288,8 +289,8 @@ def _single_operations(device: torch.device) -> Iterator[tuple[str, int, Callabl
     heads = x.view(8, ROWS // 8, 8, COLUMNS // 8).transpose(1, 2)
     table = torch.randn(1000, COLUMNS, device=device)
     words = torch.randint(1000, (ROWS,), device=device)
-    yield "bernoulli_", 1, lambda: flags.bernoulli_(0.1)
-    yield "masked_fill", 9, lambda: x.masked_fill(flags, 0.0)
+    yield "bernoulli_", 1, lambda: draw_kept(x.shape, 0.1, device)
+    yield "where", 9, lambda: torch.where(flags, x, 0.0)
     yield "gelu", 8, lambda: F.gelu(x)
     yield "gelu_backward", 12, lambda: aten.gelu_backward(g, x)
     yield "relu", 8, lambda: x.relu()

@@ -49,8 +49,7 @@ class HeadModel(nn.Module):
                 are widened here.
             mask: [notes, tokens] bool, True at real tokens.
         """
-        logits = self.classifier(self.dropout(self._pooled(hidden.float(), mask)))
-        return Output(logits, balance_loss=logits.new_zeros(()))
+        return Output(self.classifier(self.dropout(self._pooled(hidden.float(), mask))))
 
     def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         head = self.structure

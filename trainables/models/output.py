@@ -9,4 +9,4 @@ class Output(NamedTuple):
     """A forward's result; training minimises the classification loss plus `balance_loss`."""
 
     logits: Tensor  # [notes, classes] float32
-    balance_loss: Tensor  # scalar, weighted already; 0 where there is no routing
+    balance_loss: Tensor | None = None  # scalar, weighted already; None where nothing is routed

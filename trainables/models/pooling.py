@@ -75,7 +75,7 @@ class Pool(nn.Module):
 
 def _weighed(weights: Tensor, states: Tensor) -> Tensor:
     """[notes, tokens] and [notes, tokens, width] -> [notes, width]."""
-    return (weights.unsqueeze(1) @ states).squeeze(1)
+    return torch.bmm(weights.unsqueeze(1), states).squeeze(1)
 
 
 def _first(states: Tensor, mask: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ residual sum, none at the end. Dropout is on what the attention and the feed-for
 the attention weights. Pre-training and tied weights are left out.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.configs import ScratchConfig
-from .kernels import Dropout, additive, attention
+from .kernels import Dropout, additive, packed_attention
 from .moe import SwitchFeedForward
 from .output import Output
 from .pooling import Pool
@@ -62,12 +63,15 @@ class ScratchModel(nn.Module):
                 f"truncate when tokenizing, or build the model with more positions"
             )
         hidden = self.tokens(tokens) + self.positions[:length]
-        balance = hidden.new_zeros(())
+        balances: list[Tensor] = []
         for block in self.blocks:
-            hidden, block_balance = block(hidden, mask)
-            balance = balance + block_balance
+            hidden, balance = block(hidden, mask)
+            if balance is not None:
+                balances.append(balance)
         logits = self.classifier(self.dropout(self.pool(hidden, mask)))
-        return Output(logits, balance_loss=self.balance_weight * balance)
+        if not balances:
+            return Output(logits)
+        return Output(logits, self.balance_weight * torch.stack(balances).sum())
 
 
 class Block(nn.Module):
@@ -81,8 +85,8 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `hidden`, [notes, tokens, width], and say the balance loss, a scalar."""
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map `hidden`, [notes, tokens, width], and say the balance loss, a scalar or None."""
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask)))
         added, balance = self.feed_forward(hidden, mask)
         return self.feed_forward_norm(hidden + self.dropout(added)), balance
@@ -99,12 +103,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Mix `hidden`, [notes, tokens, width], over the keys where `mask` is True."""
-        # [notes, tokens, 3 * width] -> [notes, heads, tokens, 3, width / heads]
-        parts = self.project(hidden).unflatten(-1, (3, self.heads, -1)).permute(0, 3, 1, 2, 4)
-        query, key, value = parts.unbind(dim=3)
-        scale = query.shape[-1] ** -0.5
-        mixed = attention(query, key, value, additive(mask), scale=scale)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(packed_attention(self.project(hidden), additive(mask), self.heads))
 
 
 class FeedForward(nn.Module):
@@ -115,10 +114,10 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(width, feed_forward)
         self.down = nn.Linear(feed_forward, width)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, None]:
         """Map `hidden`, [notes, tokens, width], token by token; there is nothing to balance."""
         del mask
-        return self.down(F.relu(self.up(hidden))), hidden.new_zeros(())
+        return self.down(F.relu(self.up(hidden))), None
 
 
 def _feed_forward(config: ScratchConfig) -> nn.Module:

@@ -8,6 +8,7 @@ encoding that was interrupted goes on from there.
 """
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,14 +39,24 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def fastest_precision(device: torch.device) -> str:
-    """bf16 where the device computes in it, fp32 elsewhere.
+    """bf16 where the device computes faster in it, fp32 elsewhere.
 
     It is decided by capability, never by a clock, so that the same device gives the same features.
+    Of processors with AVX-512's bf16 and no AMX, AMD's take half the time in it and Intel's, which
+    do one such product where they do two in single precision, a third more.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if fast else "fp32"
+    instructions = torch.cpu._is_avx512_bf16_supported() and not _is_intel()
+    return "bf16" if torch.cpu._is_amx_tile_supported() or instructions else "fp32"
+
+
+def _is_intel() -> bool:
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        told = platform.processor()
+    return "GenuineIntel" in told
 
 
 def token_lengths(corpus: Corpus, backbone: str, max_tokens: int) -> Array:

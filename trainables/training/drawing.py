@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..models.kernels import dropping_by
+from ..models.kernels import draw_kept, drop, dropping_by
 
 _NOTES, _TOKENS = -1, -2  # axes that are as long as the batch
 _FEW, _MANY = (2, 5), (3, 7)  # notes and tokens of the two passes that tell which axes those are
@@ -22,7 +22,7 @@ _FEW, _MANY = (2, 5), (3, 7)  # notes and tokens of the two passes that tell whi
 class Drawn:
     """A batch's masks of every place where somebody drops."""
 
-    dropped: list[Tensor]  # each [models, ...] bool, True where a number is dropped
+    kept: list[Tensor]  # each [models, ...] bool, False where a number is dropped
     scales: list[Tensor]  # each [models] float32: what the others are multiplied by
 
 
@@ -58,41 +58,37 @@ class Drawing:
 
     def draw(self, notes: int, tokens: Sequence[int]) -> Drawn:
         """For a batch of so many notes; `tokens` are each model's longest note's."""
-        dropped = []
+        kept = []
         for axes, shares in zip(self._axes, self._shares, strict=True):
             if any(shares):
                 shapes = [_shape(axes, notes, own) for own in tokens]
-                dropped.append(self._masks(_shape(axes, notes, max(tokens)), shapes, shares))
-        return Drawn(dropped, self._scales)
+                kept.append(self._masks(_shape(axes, notes, max(tokens)), shapes, shares))
+        return Drawn(kept, self._scales)
 
     def _masks(
         self, padded: tuple[int, ...], shapes: list[tuple[int, ...]], shares: Sequence[float]
     ) -> Tensor:
-        masks = torch.zeros((len(shapes), *padded), dtype=torch.bool, device=self._device)
+        masks = torch.ones((len(shapes), *padded), dtype=torch.bool, device=self._device)
         for row, shape, share, generator in zip(
             masks, shapes, shares, self._generators, strict=True
         ):
             if share == 0.0:  # alone, nothing is drawn for it
                 continue
-            if shape == padded:
-                row.bernoulli_(share, generator=generator)
-            else:
-                own = torch.empty(shape, dtype=torch.bool, device=self._device)
-                own.bernoulli_(share, generator=generator)
-                row[tuple(slice(size) for size in shape)] = own
+            own = draw_kept(shape, share, self._device, generator)
+            row[tuple(slice(size) for size in shape)] = own
         return masks
 
     @contextmanager
-    def used(self, dropped: list[Tensor], scales: list[Tensor]) -> Iterator[None]:
+    def used(self, kept: list[Tensor], scales: list[Tensor]) -> Iterator[None]:
         """Inside, one model's forward pass drops what was drawn for it, under `vmap`."""
-        masks = zip(dropped, scales, strict=True)
+        masks = zip(kept, scales, strict=True)
         drawn = iter([next(masks) if any(shares) else None for shares in self._shares])
 
-        def drop(states: Tensor, _: float) -> Tensor:
+        def drawn_before(states: Tensor, _: float) -> Tensor:
             found = next(drawn)
-            return states if found is None else states.masked_fill(found[0], 0.0).mul_(found[1])
+            return states if found is None else drop(states, *found)
 
-        with dropping_by(drop):
+        with dropping_by(drawn_before):
             yield
 
 

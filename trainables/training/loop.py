@@ -235,7 +235,8 @@ def add_gradients(
     """
     output = model(inputs, mask)
     loss = F.cross_entropy(output.logits, target, weight=weights)
-    ((loss + output.balance_loss) * share).backward()
+    aim = loss if output.balance_loss is None else loss + output.balance_loss
+    (aim if share == 1.0 else aim * share).backward()
     return loss.detach()
 
 

@@ -6,6 +6,7 @@ parameter by parameter (`foreach=False`).
 """
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.
     rate, decay = optimisation.learning_rate, optimisation.weight_decay
     match optimisation.optimiser:
         case Optimiser.ADAMW:
-            return _fused(torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=False))
+            return FusedAdamW(parameters, lr=rate, weight_decay=decay)
         case Optimiser.SGD:  # its decay is part of the gradient, not decoupled
             return torch.optim.SGD(
                 parameters, lr=rate, weight_decay=decay, momentum=SGD_MOMENTUM, foreach=False
@@ -34,16 +35,48 @@ def make_optimiser(model: nn.Module, optimisation: Optimisation) -> torch.optim.
             return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay, foreach=False)
 
 
-def _fused(optimiser: torch.optim.AdamW) -> torch.optim.AdamW:
-    """One kernel for all parameters; with its state, as PyTorch makes none on the meta device."""
-    for parameter in optimiser.param_groups[0]["params"]:
-        optimiser.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-        }
-    optimiser.param_groups[0]["fused"] = True
-    return optimiser
+class FusedAdamW(torch.optim.AdamW):
+    """AdamW by one kernel for all parameters, with its state from the start.
+
+    PyTorch makes none on the meta device, and sorts the tensors by device and type at every step,
+    which takes longer than a small head's update.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay, foreach=False)
+        self.param_groups[0]["fused"] = True
+        for parameter in parameters:
+            self.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }
+
+    def step(self, closure: Any = None) -> None:
+        """Move the parameters that have gradients; there is no closure to call."""
+        del closure
+        group = self.param_groups[0]
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not moved:
+            return
+        states = [self.state[parameter] for parameter in moved]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+            moved,
+            [parameter.grad for parameter in moved],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def update(optimiser: torch.optim.Optimizer) -> None:

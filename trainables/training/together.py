@@ -206,7 +206,7 @@ class _Group:
         longest = self._task.inputs.lengths[notes].max(axis=1).tolist()
         drawn = self._drawing.draw(notes.shape[1], longest)
         forward = vmap(self._forward)
-        logits = forward(self._stack.leaves, states, mask, drawn.dropped, drawn.scales)
+        logits = forward(self._stack.leaves, states, mask, drawn.kept, drawn.scales)
         target = self._labels[torch.from_numpy(notes).to(self._device)]
         each = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
         weights = self._weights.gather(1, target)
@@ -219,11 +219,11 @@ class _Group:
         leaves: dict[str, Tensor],
         states: Tensor,
         mask: Tensor,
-        dropped: list[Tensor],
+        kept: list[Tensor],
         scales: list[Tensor],
     ) -> Tensor:
         """One model's logits in training, under `vmap`."""
-        with self._drawing.used(dropped, scales):
+        with self._drawing.used(kept, scales):
             return self._logits(leaves, states, mask)
 
     def _logits(self, leaves: dict[str, Tensor], states: Tensor, mask: Tensor) -> Tensor:

@@ -296,14 +296,20 @@ def test_file_names_and_files_hold_no_text_of_a_note(corpus, backbone, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("amx", "avx512", "expected"),
-    [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")],
+    ("amx", "avx512", "intel", "expected"),
+    [
+        (True, True, True, "bf16"),
+        (False, True, True, "fp32"),
+        (False, True, False, "bf16"),
+        (False, False, False, "fp32"),
+    ],
 )
-def test_a_processor_computes_in_bf16_where_it_has_the_instructions(
-    monkeypatch, amx, avx512, expected
+def test_a_processor_computes_in_bf16_where_its_instructions_are_fast(
+    monkeypatch, amx, avx512, intel, expected
 ):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(features, "_is_intel", lambda: intel)
 
     assert fastest_precision(CPU) == expected
 

@@ -21,7 +21,7 @@ from headhunt.trainables.assignment import TrainingSettings
 from headhunt.trainables.card.gauge import Gauge, HostGauge, Reading
 from headhunt.trainables.card.memory import WORKSPACE_BYTES
 from headhunt.trainables.models.classifier import HeadModel, as_read
-from headhunt.trainables.models.kernels import Dropout, dropout, dropping_by
+from headhunt.trainables.models.kernels import Dropout, draw_kept, dropout, dropping_by
 from headhunt.trainables.models.output import Output
 from headhunt.trainables.training.batches import Gathered, Ragged, training_batches
 from headhunt.trainables.training.checkpoints import load_checkpoint, save_checkpoint
@@ -235,7 +235,7 @@ def test_a_member_whose_loss_is_not_finite_leaves_with_the_reason_that_it_has_al
     fine = replace(LINEAR, optimisation=replace(LINEAR.optimisation, batch_size=batch_size))
     wild = replace(
         fine,
-        optimisation=replace(fine.optimisation, learning_rate=3e37, warmup_share=0.0),
+        optimisation=replace(fine.optimisation, learning_rate=3e38, warmup_share=0.0),
     )
     settings = replace(SETTINGS, max_epochs=1)
     with pytest.raises(DivergedError) as caught:
@@ -362,13 +362,12 @@ def test_a_mask_is_drawn_at_the_shape_of_a_models_own_batch():
     drawing = Drawing(models, WIDTH, CPU)
     drawing.seed([1, 2])
 
-    inside, before_classifier = drawing.draw(3, [4, 6]).dropped
+    inside, before_classifier = drawing.draw(3, [4, 6]).kept
 
     torch.manual_seed(1)
-    own = torch.empty(3, 4, 4, dtype=torch.bool).bernoulli_(0.3)
-    assert torch.equal(inside[0, :, :4], own)
-    assert not inside[0, :, 4:].any()
-    assert torch.equal(before_classifier[0], torch.empty(3, WIDTH).bernoulli_(0.5).bool())
+    assert torch.equal(inside[0, :, :4], draw_kept((3, 4, 4), 0.3, CPU))
+    assert inside[0, :, 4:].all()
+    assert torch.equal(before_classifier[0], draw_kept((3, WIDTH), 0.5, CPU))
 
 
 def test_what_is_dropped_along_an_unknown_axis_is_refused():
