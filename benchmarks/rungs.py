@@ -4,7 +4,8 @@ A random search proposes the same configs whatever comes of them, so what it wou
 rungs follows from its recorded curves: no config and no epoch is guessed. Hours are card hours of
 training; the encoding is left out, which both need once. Then the trials of all seeds are drawn
 from, in any order, to tell one rule from another. `python -m benchmarks.rungs --notes FILE`;
-`--store DIR` keeps the searches, and continues those that were interrupted.
+`--store DIR` keeps the searches, and continues those that were interrupted; `--keep FILE.csv` keeps
+their curves, which are numbers alone, and `--curves FILE.csv` judges rules by those, in a minute.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
+
+import pandas as pd
+from scipy.stats import spearmanr
 
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
@@ -34,8 +38,28 @@ from headhunt.trainables.notes.synthetic import write_synthetic_notes
 
 NOTES, SEEDS, TRIALS, SLOTS = 1200, 5, 40, 2
 LOST, SHARE = 0.005, 1 / 3  # at most: F1 in the mean, and of the card hours
-RULES = (((1, 3, 9), 2), ((1, 3, 9), 3), ((1, 3, 9), 4), ((1, 2, 4, 8), 3), ((1, 2, 3, 4), 4))
+RULES = (
+    ((1, 3, 9), 2),
+    ((1, 3, 9), 3),
+    ((1, 3, 9), 4),
+    ((1, 2, 4, 8), 3),
+    ((1, 2, 3, 4), 4),
+    ((2, 4, 8), 3),
+    ((2, 6), 4),
+    ((3,), 3),
+)
+COLUMNS = ["trial", "family", "epoch_seconds", "epoch", "f1", "wall_seconds"]
 DRAWS, DRAWN = 300, 38  # searches that are drawn, and trials of each
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A trial that trained to its end."""
+
+    family: str
+    epoch_seconds: float  # on the card
+    f1: tuple[float, ...]  # by epoch
+    wall_seconds: tuple[float, ...]  # of each epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,49 +129,92 @@ def _played(trainer: Trainer, scenario: Scenario, seed: int) -> tuple[float, flo
     return run.best_f1, run.card_hours - encoding / 3600
 
 
-def rules(searches: Sequence[Recorded]) -> Iterator[str]:
-    """What other rules would lose and save, in searches drawn from the trials of all."""
-    pool = [t for found in searches for t in found.trials if _is_trained(t)]
+def curves_of(searches: Sequence[Recorded]) -> list[Curve]:
+    """Of all networks that were trained to their end."""
+    return [
+        Curve(
+            trial.config.family,
+            _epoch_seconds(trial),
+            tuple(report.f1 for report in trial.reports),
+            tuple(report.wall_seconds for report in trial.reports),
+        )
+        for found in searches
+        for trial in found.trials
+        if trial.state is State.COMPLETE and not isinstance(trial.config, BaselineConfig)
+    ]
+
+
+def keep(curves: Sequence[Curve], file: Path) -> None:
+    """A row an epoch."""
+    rows = [
+        (number, curve.family, curve.epoch_seconds, epoch, f1, seconds)
+        for number, curve in enumerate(curves)
+        for epoch, (f1, seconds) in enumerate(
+            zip(curve.f1, curve.wall_seconds, strict=True), start=1
+        )
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame.to_csv(file, index=False, float_format="%.6g")
+
+
+def kept(file: Path) -> list[Curve]:
+    """What `keep` wrote."""
+    return [
+        Curve(
+            str(rows["family"].iloc[0]),
+            float(rows["epoch_seconds"].iloc[0]),
+            tuple(rows["f1"]),
+            tuple(rows["wall_seconds"]),
+        )
+        for _, rows in pd.read_csv(file).groupby("trial")
+    ]
+
+
+def rules(pool: Sequence[Curve]) -> Iterator[str]:
+    """What other rules would lose and save, in searches drawn from these trials."""
     generator = random.Random(0)
     drawn = [generator.sample(pool, min(DRAWN, len(pool))) for _ in range(DRAWS)]
     yield f"\n{DRAWS} searches drawn from {len(pool)} trials:\n"
     yield "| rungs | goes on | lost F1 | card hours |\n|---|---|---|---|"
     for epochs, eta in RULES:
-        found = [_by_rule(trials, Rungs(epochs, eta)) for trials in drawn]
+        found = [_by_rule(curves, Rungs(epochs, eta)) for curves in drawn]
         lost, share = (fmean(column) for column in zip(*found, strict=True))
         rungs = ", ".join(map(str, epochs))
         yield f"| {rungs} | one in {eta} | {lost:.4f} | {share:.0%} |"
+    yield "\nRank correlation of F1 up to an epoch with the best F1 of all:\n"
+    yield "| family | trials | epoch 1 | 2 | 3 |\n|---|---|---|---|---|"
+    for family in sorted({curve.family for curve in pool}):
+        own = [curve for curve in pool if curve.family == family]
+        best = [max(curve.f1) for curve in own]
+        told = [spearmanr([max(c.f1[:n]) for c in own], best).statistic for n in (1, 2, 3)]
+        yield f"| {family} | {len(own)} | " + " | ".join(f"{each:.2f}" for each in told) + " |"
 
 
-def _is_trained(trial: Trial) -> bool:
-    return trial.state is State.COMPLETE and not isinstance(trial.config, BaselineConfig)
-
-
-def _by_rule(trials: Sequence[Trial], rungs: Rungs) -> tuple[float, float]:
+def _by_rule(curves: Sequence[Curve], rungs: Rungs) -> tuple[float, float]:
     """F1 lost and the share of the hours, on slots that take the trials in their order."""
-    best, spent, todo = 0.0, 0.0, iter(enumerate(trials))
+    best, spent, todo = 0.0, 0.0, iter(range(len(curves)))
     running: list[tuple[float, int, int]] = []  # when its epoch ends, which, which epoch
 
     def begin(which: int, epoch: int, now: float) -> None:
-        heappush(running, (now + trials[which].reports[epoch - 1].wall_seconds, which, epoch))
+        heappush(running, (now + curves[which].wall_seconds[epoch - 1], which, epoch))
 
-    for which, _ in islice(todo, SLOTS):
+    for which in islice(todo, SLOTS):
         begin(which, 1, 0.0)
     while running:
         now, which, epoch = heappop(running)
-        trial = trials[which]
-        family, reports = trial.config.family, trial.reports
-        score = max(report.f1 for report in reports[:epoch])
-        best, spent = max(best, score), spent + _epoch_seconds(trial)
-        rungs.record(family, which, epoch, score)
-        if epoch == len(reports):
-            rungs.record_end(family, which, epoch, score)
-        if epoch < len(reports) and rungs.goes_on(family, which, epoch):
+        curve = curves[which]
+        score = max(curve.f1[:epoch])
+        best, spent = max(best, score), spent + curve.epoch_seconds
+        rungs.record(curve.family, which, epoch, score)
+        last = epoch == len(curve.f1)
+        if last:
+            rungs.record_end(curve.family, which, epoch, score)
+        if not last and rungs.goes_on(curve.family, which, epoch):
             begin(which, epoch + 1, now)
         elif (following := next(todo, None)) is not None:
-            begin(following[0], 1, now)
-    plain = max(report.f1 for trial in trials for report in trial.reports)
-    return plain - best, spent / sum(len(t.reports) * _epoch_seconds(t) for t in trials)
+            begin(following, 1, now)
+    plain = max(max(curve.f1) for curve in curves)
+    return plain - best, spent / sum(len(curve.f1) * curve.epoch_seconds for curve in curves)
 
 
 def _epoch_seconds(trial: Trial) -> float:
@@ -164,7 +231,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"default {TRIALS}")
     parser.add_argument("--space", default="all", help="default all")
     parser.add_argument("--store", type=Path, help="keep the searches here")
+    parser.add_argument("--keep", type=Path, help="write the searches' curves here (CSV)")
+    parser.add_argument("--curves", type=Path, help="judge rules by these, and search nothing")
     given = parser.parse_args()
+    if given.curves:
+        print("\n".join(rules(kept(given.curves))))
+        return
     found: list[Compared] = []
     searches: list[Recorded] = []
     print("| seed | best F1 | with rungs | card hours | with rungs |\n|---|---|---|---|---|")
@@ -183,7 +255,10 @@ def main() -> None:
         f"\nlost {lost:.4f} of F1 in the mean (at most {LOST}), for {share:.0%} of the card hours "
         f"(at most {SHARE:.0%})"
     )
-    print("\n".join(rules(searches)))
+    curves = curves_of(searches)
+    if given.keep:
+        keep(curves, given.keep)
+    print("\n".join(rules(curves)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """PyTorch chooses an update's kernels by the device: here they are pinned, as their memory is."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -64,3 +66,26 @@ def test_an_update_frees_the_gradients(optimiser):
     step(model, found)
 
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_adamw_takes_the_steps_of_pytorchs_own(frozen):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    twin = deepcopy(model)
+    optimisation = Optimisation(learning_rate=0.05, weight_decay=0.1)
+    found = make_optimiser(model, optimisation)
+    expected = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=0.1, foreach=False)
+
+    for rate in (0.05, 0.02, 0.01):
+        given = torch.randn(5, 4)
+        for each, optimiser in ((model, found), (twin, expected)):
+            optimiser.param_groups[0]["lr"] = rate
+            each(given).square().sum().backward()
+            if frozen:  # a parameter that no loss reached stays where it is
+                each[0].bias.grad = None
+        update(found)
+        expected.step()
+        expected.zero_grad()
+
+    torch.testing.assert_close(list(model.parameters()), list(twin.parameters()))
