@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from headhunt.search.launch import prepare
 from headhunt.search.plan import Budget, Watcher
@@ -185,9 +184,13 @@ def rules(pool: Sequence[Curve]) -> Iterator[str]:
     yield "| family | trials | epoch 1 | 2 | 3 |\n|---|---|---|---|---|"
     for family in sorted({curve.family for curve in pool}):
         own = [curve for curve in pool if curve.family == family]
-        best = [max(curve.f1) for curve in own]
-        told = [spearmanr([max(c.f1[:n]) for c in own], best).statistic for n in (1, 2, 3)]
+        best = pd.Series([max(curve.f1) for curve in own])
+        told = [best.corr(_so_far(own, epoch), method="spearman") for epoch in (1, 2, 3)]
         yield f"| {family} | {len(own)} | " + " | ".join(f"{each:.2f}" for each in told) + " |"
+
+
+def _so_far(curves: Sequence[Curve], epoch: int) -> pd.Series:
+    return pd.Series([max(curve.f1[:epoch]) for curve in curves])
 
 
 def _by_rule(curves: Sequence[Curve], rungs: Rungs) -> tuple[float, float]:
