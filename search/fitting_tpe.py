@@ -27,6 +27,29 @@ LOG_LEAST_CHANCE = math.log(LEAST_CHANCE)
 CANDIDATES = 24  # of a proposal, as many as Optuna's own
 
 
+class _Given(FixedTrial):
+    """Gives what it was given, and notes what it was asked for.
+
+    Optuna's own makes a distribution of every parameter to check the value by: here TPE has drawn
+    it from that very distribution, and a proposal asks for hundreds.
+    """
+
+    def __init__(self, values: dict[str, Any], number: int) -> None:
+        super().__init__(values, number)
+        self._values, self._asked = values, dict[str, Any]()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was asked for so far, in that order."""
+        return self._asked
+
+    def _give(self, name: str, *_: Any, **__: Any) -> Any:
+        value = self._asked[name] = self._values[name]
+        return value
+
+    suggest_float = suggest_int = suggest_categorical = _give
+
+
 class FittingTPE(TPESampler):
     """Optuna's TPE, with another choice among its candidates."""
 
@@ -76,7 +99,11 @@ class FittingTPE(TPESampler):
     ) -> dict[str, Any]:
         """The candidate of the largest gain that may fit; where none may, the likeliest to."""
         drawn = {place: self._candidate(place, self._drawn, search_space) for place in places}
-        had = {place: self._had(params, trial) for place, params in drawn.items()}
+        left_open = self._fits.some_values()  # for what no trial that ran had: TPE draws none
+        had = {
+            place: self._had(params, {**left_open, **params}, trial.number)
+            for place, params in drawn.items()
+        }
         gains = {place: self._gain(place, had[place] or drawn[place]) for place in places}
         chances: dict[int, float] = {}
         for place in sorted(places, key=lambda place: -gains[place]):
@@ -119,17 +146,16 @@ class FittingTPE(TPESampler):
         self._seen.append((samples, gains))
         return gains
 
-    def _had(self, params: Mapping[str, Any], trial: FrozenTrial) -> dict[str, Any]:
-        """What a config of the candidate's parameters has of them; nothing where it is not known.
-
-        What TPE does not draw, because no trial that ran had it, is left open.
-        """
-        stand_in = FixedTrial({**self._fits.some_values(), **params}, trial.number)
+    def _had(
+        self, params: Mapping[str, Any], values: dict[str, Any], number: int
+    ) -> dict[str, Any]:
+        """What a config of these values has of the candidate's; nothing where it is not known."""
+        given = _Given(values, number)
         try:
-            self._suggest(stand_in)
+            self._suggest(given)
         except Exception:  # a parameter that no trial had; a space that fails says so when asked
             return {}
-        return {name: value for name, value in stand_in.params.items() if name in params}
+        return {name: value for name, value in given.params.items() if name in params}
 
     def _gain(self, place: int, params: Mapping[str, Any]) -> float:
         """Of the groups that a config has."""

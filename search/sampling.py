@@ -27,6 +27,7 @@ from ..spaces.configs import Config
 from ..spaces.ranges import config_problems
 from ..spaces.record import EXCESS_CONSTRAINT, Footprint, Replicate, Role, State
 from ..spaces.seeds import derive_seed
+from ..stores import SharingStorage
 from .fits import Fits
 from .fitting_tpe import FittingTPE
 from .study import OBJECTIVES, Trial
@@ -160,7 +161,7 @@ class Proposer:
         self._space, self._sampler, self._seed = space, sampler, seed
         self._single, self._values = len(objective) == 1, values
         self._directions = [OBJECTIVES[name] for name in objective]
-        self._view = optuna.create_study(directions=self._directions)
+        self._view = self._new_view()
         self._live: dict[int, Proposal] = {}  # trial number -> what runs
         self._fits = Fits()
         self._results = 0  # trials that ended, which the sampler was told of
@@ -214,13 +215,16 @@ class Proposer:
         for number in shown[: max(0, len(shown) - running)]:
             self._live[number] = replace(self._live[number], live=None)
         live = {p.live.number: n for n, p in self._live.items() if p.live is not None}
-        self._view = optuna.create_study(directions=self._directions)
+        self._view = self._new_view()
         for trial in trials:
             if trial.number not in kept and trial.number not in live:
                 continue
             again = self._show(trial)
             if (number := live.get(trial.number)) is not None:
                 self._live[number] = replace(self._live[number], live=again)
+
+    def _new_view(self) -> optuna.Study:
+        return optuna.create_study(storage=SharingStorage(), directions=self._directions)
 
     def _show(self, trial: FrozenTrial) -> optuna.Trial:
         """Put a trial into the view."""

@@ -28,7 +28,7 @@ from ..spaces.record import (
     State,
     best_report,
 )
-from ..stores import Held, Place, reading, store_at
+from ..stores import Held, HeldInMemory, Place, reading, store_at
 from ..trainables.training.states import StateFolder
 from .tally import Tally
 
@@ -112,8 +112,12 @@ class Study:
         Raises:
             StoreError: the name is taken or is no name, or the store cannot be written.
         """
-        directions = [OBJECTIVES[objective] for objective in manifest["objective"]]
-        return cls(name, store_at(store).create(name, directions, manifest), manifest)
+        return cls(name, store_at(store).create(name, _directions(manifest), manifest), manifest)
+
+    @classmethod
+    def in_memory(cls, name: str, manifest: Mapping[str, Any]) -> "Study":
+        """Make a study that is gone with this process, and has no folder."""
+        return cls(name, HeldInMemory(name, _directions(manifest)), manifest)
 
     @classmethod
     def open(cls, store: Place, name: str) -> "Study":
@@ -356,6 +360,10 @@ class Study:
         self.trials.append(trial)
         self.tally.add(trial)
         self._by_hash[trial.config_hash] = trial.number
+
+
+def _directions(manifest: Mapping[str, Any]) -> list[StudyDirection]:
+    return [OBJECTIVES[objective] for objective in manifest["objective"]]
 
 
 def _portable(system: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ One abstraction for whoever writes a study (`search`) and whoever reads one (`an
 confidential or large, encoded notes, checkpoints and weights, lies in a local folder with either.
 """
 
+from .memory import HeldInMemory, SharingStorage
 from .places import DEFAULT_STORE, Place, secrets_hidden, store_at
 from .store import (
     CONFIRMATION,
@@ -27,7 +28,9 @@ __all__ = [
     "DEFAULT_STORE",
     "SNAPSHOT",
     "Held",
+    "HeldInMemory",
     "Place",
+    "SharingStorage",
     "Store",
     "StoreError",
     "StoreLostError",

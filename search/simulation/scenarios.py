@@ -4,11 +4,9 @@ Plan, sampler, rungs and study are those of a real search; the clock is virtual,
 The study that a scenario leaves is thrown away: the user's own is never written.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ...spaces.catalogue import Space
 from ...spaces.configs import Config
@@ -106,34 +104,31 @@ def simulate(
             improved.append((clock.hours(), trial.best.f1))
         on_end()
 
-    with tempfile.TemporaryDirectory(prefix="headhunt-simulate-") as folder:
-        objective = list(recorded.settings.objective)
-        study = Study.create(Path(folder), "simulated", {"objective": objective})
-        plan = Plan(
-            study,
-            _proposer(recorded, study, space, scenario.sampler, seed),
-            trainer.footprint,
-            study_rungs(
-                recorded.settings.max_epochs, wanted=scenario.rungs and len(objective) == 1
+    objective = list(recorded.settings.objective)
+    study = Study.in_memory("simulated", {"objective": objective})
+    plan = Plan(
+        study,
+        _proposer(recorded, study, space, scenario.sampler, seed),
+        trainer.footprint,
+        study_rungs(recorded.settings.max_epochs, wanted=scenario.rungs and len(objective) == 1),
+        scenario.budget,
+        seed=seed,
+        elapsed_hours=clock.hours,
+        watcher=Watcher(on_end=ended),
+    )
+    try:
+        used = run_virtually(
+            plan,
+            lambda trial: trainer.steps(
+                trial, lambda source: sources.__setitem__(trial.number, source)
             ),
-            scenario.budget,
-            seed=seed,
-            elapsed_hours=clock.hours,
-            watcher=Watcher(on_end=ended),
+            clock,
+            slots=scenario.slots,
+            pause_seconds=recorded.pause_seconds,
         )
-        try:
-            used = run_virtually(
-                plan,
-                lambda trial: trainer.steps(
-                    trial, lambda source: sources.__setitem__(trial.number, source)
-                ),
-                clock,
-                slots=scenario.slots,
-                pause_seconds=recorded.pause_seconds,
-            )
-        finally:
-            plan.close()
-            study.close()
+    finally:
+        plan.close()
+        study.close()
     return _run(plan, clock, used, sources, improved, seed, scenario.slots)
 
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from headhunt.search import sampling
 from headhunt.search.fits import Fits
+from headhunt.search.fitting_tpe import _Given
 from headhunt.search.sampling import (
     SAMPLERS,
     Proposer,
@@ -524,3 +525,19 @@ def test_a_parameter_that_no_trial_had_is_sampled_in_each_of_several_proposals()
     drawn = [suggest(study.ask()) for _ in range(3)]
 
     assert len(set(drawn)) == 3
+
+
+def test_what_a_space_reads_back_is_what_it_was_given():
+    def space(trial):
+        trial.suggest_int("blocks", 1, 2)
+        trial.suggest_categorical("kind", ["a", "b"])
+        if trial.params == {"blocks": 2, "kind": "b"}:
+            trial.suggest_float("rate", 0.0, 1.0)
+
+    trial = _Given({"kind": "b", "rate": 0.5, "blocks": 2, "other": 1}, 7)
+    space(trial)
+
+    assert list(trial.params.items()) == [("blocks", 2), ("kind", "b"), ("rate", 0.5)]
+    assert trial.number == 7
+    with pytest.raises(KeyError):
+        trial.suggest_int("missing", 0, 1)

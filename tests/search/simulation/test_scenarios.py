@@ -1,4 +1,5 @@
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -254,8 +255,9 @@ def test_a_sampler_that_cannot_search_the_space_is_refused(trainer):
         compare(trainer.recorded, [scenario("gp")], seeds=[0])
 
 
-def test_nothing_is_left_in_the_temporary_folder(trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr(scenarios.tempfile, "tempdir", str(tmp_path))
+def test_nothing_is_written(trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
 
     simulate(trainer, None, scenario(), seed=0)
 
