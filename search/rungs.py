@@ -8,37 +8,48 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 
 ETA = 3  # one trial in three goes on at a rung
+SPACING = 2  # a rung at twice the epochs of the one before (decision 31)
 
 
-def rung_epochs(*, first: int, last: int, eta: int) -> tuple[int, ...]:
-    """Epochs at which a trial is judged: `first`, `first * eta`, ... below `last`.
+def rung_epochs(*, first: int, last: int, spacing: int) -> tuple[int, ...]:
+    """Epochs at which a trial is judged: `first`, `first * spacing`, ... below `last`.
 
     At the last epoch there is nothing left to save, so it is no rung.
 
-    >>> rung_epochs(first=1, last=30, eta=3), rung_epochs(first=1, last=1, eta=3)
-    ((1, 3, 9, 27), ())
+    >>> rung_epochs(first=1, last=10, spacing=2), rung_epochs(first=1, last=1, spacing=2)
+    ((1, 2, 4, 8), ())
     """
-    if eta < 2:
-        raise ValueError(f"each rung keeps one trial in eta, so eta must be at least 2; got {eta=}")
+    if spacing < 2:
+        raise ValueError(f"a rung is at twice the epochs of the last at least; got {spacing=}")
     if not 1 <= first <= last:
         raise ValueError(f"rungs need 1 <= first <= last, in epochs; got {first=} and {last=}")
     rungs: list[int] = []
     epoch = first
     while epoch < last:
         rungs.append(epoch)
-        epoch *= eta
+        epoch *= spacing
     return tuple(rungs)
 
 
 def study_rungs(max_epochs: int, *, wanted: bool) -> "Rungs":
     """The rungs of a study, empty; none where none are wanted."""
-    return Rungs(rung_epochs(first=1, last=max_epochs, eta=ETA) if wanted else (), ETA)
+    epochs = rung_epochs(first=1, last=max_epochs, spacing=SPACING) if wanted else ()
+    return Rungs(epochs, ETA)
 
 
 class Rungs:
     """What each family has recorded at each rung, and who goes on."""
 
     def __init__(self, epochs: tuple[int, ...], eta: int) -> None:
+        """Begin without scores.
+
+        Raises:
+            ValueError: eta is below 2, which would stop nobody.
+        """
+        if eta < 2:
+            raise ValueError(
+                f"a rung keeps one trial in eta, so eta must be at least 2; got {eta=}"
+            )
         self.epochs, self.eta = epochs, eta
         self._scores: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
         self._sorted: dict[tuple[str, int], list[float]] = defaultdict(list)  # the same scores

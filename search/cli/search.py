@@ -132,7 +132,7 @@ def search(
         bool | None,
         typer.Option(
             "--rungs/--no-rungs",
-            help="Stop weak trials at epochs 1, 3, 9, ... (default: rungs; none in --space study)",
+            help="Stop weak trials at epochs 1, 2, 4, 8, ... (default: rungs; none in --space study)",
             show_default=False,
         ),
     ] = None,

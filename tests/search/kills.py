@@ -179,11 +179,20 @@ class Lab:
             _, said = process.communicate(timeout=RUN_SECONDS)
         assert process.returncode in (0, -signal.SIGKILL), said
         assert "Traceback" not in said
-        # Ray's agents hold nothing, and look for their node for a minute or two.
-        working = [p for p in self.left() if not p.name().endswith("Agent")]
-        _, alive = psutil.wait_procs(working, timeout=GONE_SECONDS)
-        assert alive == []
+        self.wait_until_gone(working=True)
         return process.returncode
+
+    def wait_until_gone(self, *, working: bool = False) -> None:
+        """Until nothing of the searches runs but Ray's agents, which look for their node for long.
+
+        Args:
+            working: leave out workers that never reached their node: they hold nothing, and look
+                for it for half a minute.
+        """
+        left = [p for p in self.left() if not p.name().endswith("Agent")]
+        waited_for = [p for p in left if not (working and _is_starting(p))]
+        _, alive = psutil.wait_procs(waited_for, timeout=GONE_SECONDS)
+        assert alive == []
 
     def left(self) -> list[psutil.Process]:
         """What still runs of the searches in this folder."""
@@ -223,6 +232,12 @@ class Lab:
         return [(int(a), int(b)) for a, b in (line.split() for line in lines)]
 
 
+def _is_starting(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(word.endswith("default_worker.py") for word in process.cmdline())
+    return False
+
+
 def make_lab(folder: Path, store: Callable[[str], str]) -> Lab:
     """A corpus, an encoder and a space in the folder."""
     write_notes(folder / "notes.csv", 240)
@@ -259,6 +274,7 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
             break
 
     assert lab.run("lab") == 0
+    lab.wait_until_gone()
 
     trials = lab.read("lab") or []
     assert [learned(t) for t in trials] == [learned(t) for t in whole]

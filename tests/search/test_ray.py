@@ -264,7 +264,7 @@ def test_of_heads_trained_together_each_is_stopped_by_itself(lab, search, encode
     ends = {t.number: (t.state, len(t.reports)) for t in grouped}
     assert {state for state, _ in ends.values()} == {State.COMPLETE, State.PRUNED}
     assert {epochs for state, epochs in ends.values() if state is State.COMPLETE} == {4}
-    assert {epochs for state, epochs in ends.values() if state is State.PRUNED} <= {1, 3}
+    assert {epochs for state, epochs in ends.values() if state is State.PRUNED} <= {1, 2}
     assert [len(g) for g in groups] == [1, 1, 12]
 
 
@@ -556,7 +556,7 @@ def test_an_encoding_for_which_others_left_no_memory_can_be_waited_for(
     assert "wait until it is free, then continue with `headhunt search" in last
 
 
-@pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 3, 9)), (("f1", "card-hours"), ())])
+@pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 2, 4, 8)), (("f1", "card-hours"), ())])
 def test_two_objectives_have_no_rungs_and_one_has(lab, objective, rungs):
     settings = {"space": "scratch", "objective": objective}
     prepared = prepare(

@@ -10,32 +10,37 @@ from headhunt.search.rungs import Rungs, rung_epochs
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=30)
 
 
-@given(first=st.integers(1, 50), spare=st.integers(1, 500), eta=st.integers(2, 6))
-@example(first=1, spare=242, eta=3)  # 243 = 3**5: floating-point logarithms lose the top rung
-@example(first=1, spare=243, eta=3)
-def test_rungs_grow_by_eta_and_stay_below_the_last_epoch(first, spare, eta):
+@given(first=st.integers(1, 50), spare=st.integers(1, 500), spacing=st.integers(2, 6))
+@example(first=1, spare=242, spacing=3)  # 243 = 3**5: floating-point logarithms lose the top rung
+@example(first=1, spare=243, spacing=3)
+def test_rungs_grow_by_their_spacing_and_stay_below_the_last_epoch(first, spare, spacing):
     last = first + spare
 
-    rungs = rung_epochs(first=first, last=last, eta=eta)
+    rungs = rung_epochs(first=first, last=last, spacing=spacing)
 
     assert rungs[0] == first
-    assert all(later == earlier * eta for earlier, later in pairwise(rungs))
-    assert rungs[-1] < last <= rungs[-1] * eta
+    assert all(later == earlier * spacing for earlier, later in pairwise(rungs))
+    assert rungs[-1] < last <= rungs[-1] * spacing
 
 
 @pytest.mark.parametrize(("last", "top"), [(243, 81), (244, 243)])
 def test_the_top_rung_of_243_is_there_when_an_epoch_is_left_after_it(last, top):
-    assert rung_epochs(first=1, last=last, eta=3)[-1] == top
+    assert rung_epochs(first=1, last=last, spacing=3)[-1] == top
 
 
 def test_a_first_rung_past_the_last_epoch_is_refused():
     with pytest.raises(ValueError, match="first=20 and last=10"):
-        rung_epochs(first=20, last=10, eta=3)
+        rung_epochs(first=20, last=10, spacing=3)
+
+
+def test_rungs_that_do_not_move_on_are_refused():
+    with pytest.raises(ValueError, match="twice the epochs of the last at least; got spacing=1"):
+        rung_epochs(first=1, last=10, spacing=1)
 
 
 def test_an_eta_that_stops_nobody_is_refused():
     with pytest.raises(ValueError, match="eta must be at least 2; got eta=1"):
-        rung_epochs(first=1, last=10, eta=1)
+        Rungs((1,), eta=1)
 
 
 @given(scores=SCORES, eta=st.integers(2, 5))
