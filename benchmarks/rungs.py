@@ -38,10 +38,12 @@ from headhunt.trainables.notes.synthetic import write_synthetic_notes
 NOTES, SEEDS, TRIALS, SLOTS = 1200, 5, 40, 2
 LOST, SHARE = 0.005, 1 / 3  # at most: F1 in the mean, and of the card hours
 RULES = (
+    ((1, 2, 4, 8), 3),
+    ((1, 2, 4, 8), 4),
     ((1, 3, 9), 2),
     ((1, 3, 9), 3),
     ((1, 3, 9), 4),
-    ((1, 2, 4, 8), 3),
+    ((1, 3, 9), 5),
     ((1, 2, 3, 4), 4),
     ((2, 4, 8), 3),
     ((2, 6), 4),

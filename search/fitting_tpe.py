@@ -8,6 +8,7 @@ once, as working out the densities takes far longer than drawing from them.
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,17 @@ LOG_LEAST_CHANCE = math.log(LEAST_CHANCE)
 CANDIDATES = 24  # of a proposal, as many as Optuna's own
 
 
-class _Given(FixedTrial):
-    """Gives what it was given, and notes what it was asked for.
+class _Asked(FixedTrial):
+    """Gives the values that it is told, and notes what it was asked for.
 
     Optuna's own makes a distribution of every parameter to check the value by: here TPE has drawn
     it from that very distribution, and a proposal asks for hundreds.
     """
 
-    def __init__(self, values: dict[str, Any], number: int) -> None:
-        super().__init__(values, number)
-        self._values, self._asked = values, dict[str, Any]()
+    def __init__(self, value_of: Callable[[str], Any], number: int) -> None:
+        """`value_of` raises a KeyError where it has none."""
+        super().__init__({}, number)
+        self._value_of, self._asked = value_of, dict[str, Any]()
 
     @property
     def params(self) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class _Given(FixedTrial):
         return self._asked
 
     def _give(self, name: str, *_: Any, **__: Any) -> Any:
-        value = self._asked[name] = self._values[name]
+        value = self._asked[name] = self._value_of(name)
         return value
 
     suggest_float = suggest_int = suggest_categorical = _give
@@ -98,20 +100,17 @@ class FittingTPE(TPESampler):
         self, places: range, search_space: dict[str, BaseDistribution], trial: FrozenTrial
     ) -> dict[str, Any]:
         """The candidate of the largest gain that may fit; where none may, the likeliest to."""
-        drawn = {place: self._candidate(place, self._drawn, search_space) for place in places}
-        left_open = self._fits.some_values()  # for what no trial that ran had: TPE draws none
-        had = {
-            place: self._had(params, {**left_open, **params}, trial.number)
-            for place, params in drawn.items()
-        }
-        gains = {place: self._gain(place, had[place] or drawn[place]) for place in places}
+        had = self._had(places, search_space, trial.number)
+        gains = {place: self._gain(place, had[place] or search_space) for place in places}
         chances: dict[int, float] = {}
         for place in sorted(places, key=lambda place: -gains[place]):
             params = had[place]
             chances[place] = self._fits.log_chance(params) if params else LOG_LEAST_CHANCE
             if chances[place] >= LOG_LEAST_CHANCE:
-                return drawn[place]
-        return drawn[max(chances, key=chances.__getitem__)]
+                break
+        else:
+            place = max(chances, key=chances.__getitem__)
+        return self._candidate(place, self._drawn, search_space)
 
     def _largest_gains(
         self, places: range, search_space: dict[str, BaseDistribution]
@@ -147,17 +146,37 @@ class FittingTPE(TPESampler):
         return gains
 
     def _had(
-        self, params: Mapping[str, Any], values: dict[str, Any], number: int
-    ) -> dict[str, Any]:
-        """What a config of these values has of the candidate's; nothing where it is not known."""
-        given = _Given(values, number)
-        try:
-            self._suggest(given)
-        except Exception:  # a parameter that no trial had; a space that fails says so when asked
-            return {}
-        return {name: value for name, value in given.params.items() if name in params}
+        self, places: range, search_space: Mapping[str, BaseDistribution], number: int
+    ) -> dict[int, dict[str, Any]]:
+        """What each candidate's config has of its parameters; nothing where it is not known.
 
-    def _gain(self, place: int, params: Mapping[str, Any]) -> float:
+        A parameter is worked out when the config asks for it: others are three quarters of a
+        candidate. What TPE does not draw, because no trial that ran had it, is left open.
+        """
+        left_open = self._fits.some_values()
+        columns = {
+            name: (values, search_space[name].to_external_repr)
+            for samples, _ in self._drawn
+            for name, values in samples.items()
+        }
+
+        def value_of(name: str, place: int) -> Any:
+            if name not in columns:
+                return left_open[name]
+            values, told = columns[name]
+            return told(values[place].item())
+
+        had: dict[int, dict[str, Any]] = {}
+        for place in places:
+            asked = _Asked(partial(value_of, place=place), number)
+            try:
+                self._suggest(asked)
+            except Exception:  # a parameter that no trial had; a space that fails is told of later
+                asked.params.clear()
+            had[place] = {name: value for name, value in asked.params.items() if name in columns}
+        return had
+
+    def _gain(self, place: int, params: Mapping[str, object]) -> float:
         """Of the groups that a config has."""
         return sum(
             float(gains[place])

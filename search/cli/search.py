@@ -132,7 +132,8 @@ def search(
         bool | None,
         typer.Option(
             "--rungs/--no-rungs",
-            help="Stop weak trials at epochs 1, 2, 4, 8, ... (default: rungs; none in --space study)",
+            help="Stop weak trials at epochs 1, 2, 4, 8, ... (default: rungs; none in --space "
+            "study)",
             show_default=False,
         ),
     ] = None,

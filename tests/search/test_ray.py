@@ -556,7 +556,9 @@ def test_an_encoding_for_which_others_left_no_memory_can_be_waited_for(
     assert "wait until it is free, then continue with `headhunt search" in last
 
 
-@pytest.mark.parametrize(("objective", "rungs"), [(("f1",), (1, 2, 4, 8)), (("f1", "card-hours"), ())])
+@pytest.mark.parametrize(
+    ("objective", "rungs"), [(("f1",), (1, 2, 4, 8)), (("f1", "card-hours"), ())]
+)
 def test_two_objectives_have_no_rungs_and_one_has(lab, objective, rungs):
     settings = {"space": "scratch", "objective": objective}
     prepared = prepare(

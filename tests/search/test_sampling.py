@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from headhunt.search import sampling
 from headhunt.search.fits import Fits
-from headhunt.search.fitting_tpe import _Given
+from headhunt.search.fitting_tpe import _Asked
 from headhunt.search.sampling import (
     SAMPLERS,
     Proposer,
@@ -534,7 +534,7 @@ def test_what_a_space_reads_back_is_what_it_was_given():
         if trial.params == {"blocks": 2, "kind": "b"}:
             trial.suggest_float("rate", 0.0, 1.0)
 
-    trial = _Given({"kind": "b", "rate": 0.5, "blocks": 2, "other": 1}, 7)
+    trial = _Asked({"kind": "b", "rate": 0.5, "blocks": 2, "other": 1}.__getitem__, 7)
     space(trial)
 
     assert list(trial.params.items()) == [("blocks", 2), ("kind", "b"), ("rate", 0.5)]

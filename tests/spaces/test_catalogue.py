@@ -46,7 +46,7 @@ from headhunt.trainables.models.scratch import ScratchModel
 DRAWS = 60
 OPTIONS = SpaceOptions(backbones=("minilm", "drbert"), batch_limit=8)
 OFFICIAL = Optimisation(
-    learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1, batch_size=8, class_weights=False
+    learning_rate=1e-3, weight_decay=0.01, warmup_share=0.02, batch_size=8, class_weights=False
 )
 
 
