@@ -35,7 +35,7 @@ class PlainModel(nn.Module):
         self.classifier = nn.Linear(config.width, classes)
         self.classifier.load_state_dict(ours.classifier.state_dict())
         for block, own in zip(self.blocks, ours.blocks, strict=True):
-            block.load_state_dict(_renamed(own.state_dict()))
+            block.load_state_dict(renamed(own.state_dict()))
         self.balance_weight = config.balance_weight
 
     def forward(
@@ -136,7 +136,7 @@ class PlainExperts(nn.Module):
         return added.view_as(hidden), balance
 
 
-def _renamed(ours: dict[str, Tensor]) -> dict[str, Tensor]:
+def renamed(ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """A block's weights under the names of PyTorch's layers; experts one by one."""
     found: dict[str, Tensor] = {}
     names = {

@@ -64,7 +64,8 @@ class Fits:
             self._relevance = None  # or it would depend on when it was learned, unlike on a resume
         again = key in self._known or not distributions.keys() <= self._distributions.keys()
         if any(self._distributions.get(name) != found for name, found in distributions.items()):
-            self._row_of.clear()
+            self._row_of.clear()  # on another scale, with all that was learned from them
+            self._relevance = self._process = None
         self._known[key] = math.log(ratio)
         self._distributions.update(distributions)
         self._any_over = self._any_over or ratio > 1

@@ -32,7 +32,7 @@ class _Asked(FixedTrial):
     """Gives the values that it is told, and notes what it was asked for.
 
     Optuna's own makes a distribution of every parameter to check the value by: here TPE has drawn
-    it from that very distribution, and a proposal asks for hundreds.
+    it from that very distribution, and a proposal asks for hundreds. So `distributions` is empty.
     """
 
     def __init__(self, value_of: Callable[[str], Any], number: int) -> None:
@@ -107,10 +107,9 @@ class FittingTPE(TPESampler):
             params = had[place]
             chances[place] = self._fits.log_chance(params) if params else LOG_LEAST_CHANCE
             if chances[place] >= LOG_LEAST_CHANCE:
-                break
-        else:
-            place = max(chances, key=chances.__getitem__)
-        return self._candidate(place, self._drawn, search_space)
+                return self._candidate(place, self._drawn, search_space)
+        likeliest = max(chances, key=chances.__getitem__)
+        return self._candidate(likeliest, self._drawn, search_space)
 
     def _largest_gains(
         self, places: range, search_space: dict[str, BaseDistribution]
@@ -150,8 +149,8 @@ class FittingTPE(TPESampler):
     ) -> dict[int, dict[str, Any]]:
         """What each candidate's config has of its parameters; nothing where it is not known.
 
-        A parameter is worked out when the config asks for it: others are three quarters of a
-        candidate. What TPE does not draw, because no trial that ran had it, is left open.
+        A parameter is worked out when the config asks for it: most belong to other models. What
+        TPE does not draw, because no trial that ran had it, is left open.
         """
         left_open = self._fits.some_values()
         columns = {

@@ -33,8 +33,8 @@ from .heads import HEADS
 SCRATCH_MODELS = ("transformer", "moe")
 CONTROLS = (BaselineConfig(model="tfidf_lr"), BaselineConfig(model="tfidf_mlp"))
 USUAL_TRIALS = 40  # of a search that names no budget
-# Of a study's steps. Half of ten epochs' first one: a trial that still warms up at the first rung
-# is stopped there for no fault of its own (decision 31).
+# Of a study's steps: half an epoch of ten, an epoch of twenty. A trial that still warms up at the
+# first rung is stopped there for no fault of its own (decision 31).
 LONGEST_WARMUP, USUAL_WARMUP = 0.05, 0.02
 
 

@@ -1,5 +1,6 @@
 """Studies in this process's memory: what a simulation writes, and what a sampler looks at."""
 
+import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
@@ -15,10 +16,9 @@ T = TypeVar("T")
 
 
 class SharingStorage(InMemoryStorage):
-    """Optuna's, that shares a new trial's attributes with whoever gave it instead of copying them.
+    """Optuna's, that copies of a new trial what can change, and shares the values themselves.
 
-    It replaces what it changes and never writes into it, so only the giver could do harm. A deep
-    copy took a fifth of the time of a simulation with TPE.
+    Optuna copies all of it deeply, distributions too: a fifth of a simulation with TPE.
     """
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -28,13 +28,17 @@ class SharingStorage(InMemoryStorage):
 
 
 class _Shared:
-    """A trial whose deep copy is a shallow one."""
+    """A trial whose deep copy shares its values: dictionaries are its own."""
 
     def __init__(self, trial: FrozenTrial) -> None:
         self._trial = trial
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
-        return copy(self._trial)
+        made = copy(self._trial)
+        made.params, made.distributions = dict(made.params), dict(made.distributions)
+        made.user_attrs, made.system_attrs = dict(made.user_attrs), dict(made.system_attrs)
+        made.intermediate_values = dict(made.intermediate_values)
+        return made
 
 
 class HeldInMemory(Held):
@@ -42,10 +46,9 @@ class HeldInMemory(Held):
 
     def __init__(self, name: str, directions: Sequence[StudyDirection]) -> None:
         storage = SharingStorage()
-        nowhere = Path("nowhere")  # no state and no note of it is written
-        super().__init__(
-            storage, storage.create_new_study(directions, name), nowhere, nowhere, f"{name!r}"
-        )
+        study = storage.create_new_study(directions, name)
+        nowhere = Path(os.devnull)  # no file can lie in it, and none be removed
+        super().__init__(storage, study, nowhere, nowhere / name, repr(name))
 
     def write(self, change: Callable[[], T], *, found: Callable[[], T | None]) -> T:
         """There are no outages."""

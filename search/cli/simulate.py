@@ -58,7 +58,7 @@ def simulate(
     rungs: Annotated[
         RungsChoice | None,
         typer.Option(
-            help="Stop weak trials at epochs 1, 3, 9, ... (default: as the study)",
+            help="Stop weak trials at epochs 1, 2, 4, 8, ... (default: as the study)",
             show_default=False,
         ),
     ] = None,

@@ -179,29 +179,8 @@ class Lab:
             _, said = process.communicate(timeout=RUN_SECONDS)
         assert process.returncode in (0, -signal.SIGKILL), said
         assert "Traceback" not in said
-        self.wait_until_gone(working=True)
+        wait_until_gone(self.folder, starting_too=False)
         return process.returncode
-
-    def wait_until_gone(self, *, working: bool = False) -> None:
-        """Until nothing of the searches runs but Ray's agents, which look for their node for long.
-
-        Args:
-            working: leave out workers that never reached their node: they hold nothing, and look
-                for it for half a minute.
-        """
-        left = [p for p in self.left() if not p.name().endswith("Agent")]
-        waited_for = [p for p in left if not (working and _is_starting(p))]
-        _, alive = psutil.wait_procs(waited_for, timeout=GONE_SECONDS)
-        assert alive == []
-
-    def left(self) -> list[psutil.Process]:
-        """What still runs of the searches in this folder."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == str(self.folder):
-                    found.append(process)
-        return found
 
     def read(self, study: str) -> list[Trial] | None:
         """The trials as they stand in the study; None where there is no study yet."""
@@ -232,10 +211,26 @@ class Lab:
         return [(int(a), int(b)) for a, b in (line.split() for line in lines)]
 
 
-def _is_starting(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return any(word.endswith("default_worker.py") for word in process.cmdline())
-    return False
+def wait_until_gone(folder: Path, *, starting_too: bool = True) -> None:
+    """Until nothing that was started with this folder as its mark runs, but Ray's agents.
+
+    They hold nothing, and look for their node for a minute or two.
+
+    Args:
+        folder: the mark.
+        starting_too: wait for workers that never reached their node as well. They hold nothing
+            either, and look for it for half a minute.
+    """
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) != str(folder) or process.name().endswith("Agent"):
+                continue
+            is_starting = any(word.endswith("default_worker.py") for word in process.cmdline())
+            if starting_too or not is_starting:
+                left.append(process)
+    _, alive = psutil.wait_procs(left, timeout=GONE_SECONDS)
+    assert alive == []
 
 
 def make_lab(folder: Path, store: Callable[[str], str]) -> Lab:
@@ -274,7 +269,7 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
             break
 
     assert lab.run("lab") == 0
-    lab.wait_until_gone()
+    wait_until_gone(lab.folder)
 
     trials = lab.read("lab") or []
     assert [learned(t) for t in trials] == [learned(t) for t in whole]

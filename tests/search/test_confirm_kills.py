@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from headhunt.analysis import confirmation
@@ -17,13 +16,13 @@ from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME
 from headhunt.stores import StoreError
 
+from .kills import MARK, wait_until_gone
 from .toys import learned, write_notes
 
 pytestmark = pytest.mark.proof
 
-MARK = "HEADHUNT_CONFIRM_KILLS"  # in the environment of what the commands start
 MAIN = "import sys\nfrom headhunt.search.cli import main\nsys.argv[0] = 'headhunt'\nmain()\n"
-WAIT_SECONDS, GONE_SECONDS = 240, 60
+WAIT_SECONDS = 240
 SPACE = """
 from headhunt.spaces.configs import Optimisation, ScratchConfig
 
@@ -53,16 +52,6 @@ def run(folder, *words):
     assert process.returncode == 0, error
     wait_until_gone(folder)
     return out
-
-
-def wait_until_gone(folder):
-    """Ray's agents hold nothing, and look for their node for a minute or two."""
-    working = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == str(folder) and not process.name().endswith("Agent"):
-                working.append(process)
-    assert psutil.wait_procs(working, timeout=GONE_SECONDS)[1] == []
 
 
 def trials_of(folder):

@@ -102,14 +102,14 @@ def test_a_guess_does_not_depend_on_what_was_asked_meanwhile(asked, again):
     assert interrupted.margin(drawn[0]) == whole.margin(drawn[0])
 
 
-def test_what_was_worked_out_for_one_range_is_not_used_for_another():
-    drawn, wider = draw(34), {**SPACE, "width": IntDistribution(16, 4096, log=True)}
-    first, last = drawn[:33], drawn[33]
+@pytest.mark.parametrize("count", [33, 100, 102])
+def test_what_was_worked_out_for_one_range_is_not_used_for_another(count):
+    drawn, wider = draw(count + 1), {**SPACE, "width": IntDistribution(16, 4096, log=True)}
+    first, last = drawn[:count], drawn[count]
     asked, never_asked = learned(first), learned(first)
     asked.margin(first[0])
     for found in (asked, never_asked):
         found.learn(last, wider, with_peak(2.0))
-        found.learn(first[0], wider, with_peak(2.0))
 
     assert asked.margin(first[0]) == never_asked.margin(first[0])
 

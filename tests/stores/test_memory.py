@@ -1,5 +1,7 @@
 import copy
+from pathlib import Path
 
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
@@ -8,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from headhunt.search.study import Study, read_trial
 from headhunt.spaces.record import Outcome, State
 from headhunt.stores import SharingStorage
+from headhunt.trainables.training.states import Kind, Saved
 
 from ..search.toys import MANIFEST, begin, epoch_report, scratch
 
@@ -23,7 +26,17 @@ def running():
     )
 
 
+def as_a_sampler_has_it(storage, trial):
+    """Optuna's own trial, which writes into what the storage gives it."""
+    live = optuna.Trial(optuna.load_study(study_name="lab", storage=storage), trial)
+    live.suggest_float("width", 0, 1)
+    live.set_user_attr("seed", 3)
+    live.set_constraint("excess", 1.0)
+    live.report(0.2, 2)
+
+
 CHANGES = {
+    "by a live trial": as_a_sampler_has_it,
     "parameter": lambda s, t: s.set_trial_param(t, "width", 0.25, FloatDistribution(0, 1)),
     "attribute": lambda s, t: s.set_trial_user_attr(t, "seed", 3),
     "note": lambda s, t: s.set_trial_system_attr(t, "noted", 4),
@@ -73,3 +86,21 @@ def test_a_study_in_memory_holds_what_one_in_a_folder_does(tmp_path):
         assert memory.reports == folder.reports
         assert memory.outcome == folder.outcome
     assert [trial.state for trial in in_memory.trials] == [State.COMPLETE, State.RUNNING]
+
+
+def test_no_file_is_written_for_a_study_in_memory_and_none_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = Study.in_memory("lab", MANIFEST)
+    begin(study, scratch())
+    for place in (study.work, study.folder, study.states.root):
+        file = tmp_path / place.name / "trials" / "00000" / "best-0001.safetensors"
+        file.parent.mkdir(parents=True)
+        file.touch()
+
+    study.states.remove(0, Kind.BEST)
+
+    assert len(list(tmp_path.rglob("best-0001.safetensors"))) == 3
+    assert list(study.states.find(0, Kind.BEST)) == []
+    with pytest.raises(OSError, match="Not a directory"):
+        study.states.put(0, Kind.BEST, Saved(1, {}))
+    assert Path(study.own_name) == Path("lab")

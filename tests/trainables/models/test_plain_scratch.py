@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks.plain_scratch import PlainModel
+from benchmarks.plain_scratch import PlainModel, renamed
 from headhunt.spaces.configs import ScratchConfig
 from headhunt.trainables.models.scratch import ScratchModel
 
@@ -35,15 +35,18 @@ def test_both_models_say_and_learn_the_same(config, training):
         return
     loss.backward()
     found["loss"].backward()
-    own = {name: p.grad for name, p in ours.named_parameters()}
-    same = {
-        "tokens.weight": "tokens.weight",
-        "positions": "positions",
-        "blocks.0.attention.in_proj_weight": "blocks.0.attention.project.weight",
-        "classifier.weight": "classifier.weight",
-    }
-    theirs = {name: p.grad for name, p in plain.named_parameters()}
-    for name, our_name in same.items():
-        torch.testing.assert_close(theirs[name], own[our_name])
-    count = sum(p.numel() for p in plain.parameters())
-    assert count == sum(p.numel() for p in ours.parameters())
+    own, theirs = gradients(ours), gradients(plain)
+    blocks = {name: own.pop(name) for name in list(own) if name.startswith("blocks.")}
+    for number in range(config.blocks):
+        prefix = f"blocks.{number}."
+        block = {n.removeprefix(prefix): g for n, g in blocks.items() if n.startswith(prefix)}
+        own |= {prefix + name: each for name, each in renamed(block).items()}
+    assert own.keys() == theirs.keys()
+    for name, each in own.items():
+        torch.testing.assert_close(theirs[name], each, msg=lambda said, n=name: f"{n}: {said}")
+
+
+def gradients(model):
+    """By the parameters' names; 0 where none came, as of an expert without tokens."""
+    parameters = model.named_parameters()
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in parameters}
