@@ -102,7 +102,8 @@ def _prepared(asked: Asked, store: Store, choose: Choose) -> Prepared | None:
         problems += _test_problems(corpus) + _portion_problems(corpus, settings, terms)
     if problems or corpus is None:
         raise LaunchError(problems)
-    now = searched["backbones"] | identities_of(store, settings.backbones, problems)
+    loaded = searched["backbones"]
+    now = loaded | identities_of(store, settings.backbones, problems, loaded)
     problems += differences(searched, {**searched, "backbones": now})
     if problems:
         raise LaunchError(problems)

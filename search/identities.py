@@ -1,23 +1,38 @@
 """The hashes of a study's backbones: each is loaded once, before the study is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..spaces.configs import backbone_label
 from ..stores import Store
 from ..trainables.card.cap import is_out_of_memory
 from ..trainables.models.backbone_checks import AbsentError
-from ..trainables.models.backbones import BackboneError, check, load_backbone
+from ..trainables.models.backbones import BackboneError, check, identity, load_backbone, locate
 from ..trainables.notes.cache import cache_path
 
 
-def identities_of(store: Store, backbones: Sequence[str], problems: list[str]) -> dict[str, str]:
-    """Load each backbone once: a torn or missing weight must show before the study is made."""
+def identities_of(
+    store: Store, backbones: Sequence[str], problems: list[str], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Load each backbone once: a torn or missing weight must show before the study is made.
+
+    Args:
+        store: of the study.
+        backbones: as they were asked for.
+        problems: told here, one a backbone or more.
+        known: of files that were loaded before, which is not done again: seconds of each start.
+
+    Returns:
+        Hash by backbone; what has a problem is not in it.
+    """
     identities: dict[str, str] = {}
     absent: list[AbsentError] = []
     for name in backbones:
         try:
             check(name)  # most of what is wrong shows without writing anything
-            identities[name] = load_backbone(name, cache_path(store.work)).identity
+            if name in known and identity(locate(name)) == known[name]:
+                identities[name] = known[name]
+            else:
+                identities[name] = load_backbone(name, cache_path(store.work)).identity
         except AbsentError as error:
             absent.append(error)
         except BackboneError as error:

@@ -149,7 +149,8 @@ def _prepared(
     settings = _settings(request, stored, problems)
     corpus = corpus_in(request.notes, settings, problems)
     card = _try(problems, CardError, lambda: load_card(settings.card))
-    identities = identities_of(store, settings.backbones, problems)
+    loaded = stored["backbones"] if stored else {}
+    identities = identities_of(store, settings.backbones, problems, loaded)
     space = _try(problems, SpaceError, lambda: load_space(_within_range(settings)))
     _try(
         problems,

@@ -146,6 +146,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
                     limit=request.slots,
                     together=request.together,
                     courier=_courier(prepared, shared, sign) if sign else None,
+                    started_here=not request.address,
                     lay_out=lambda new: _lay_out_more(prepared, layout, new),
                     hooks=Hooks(
                         on_tick=show.on_tick,

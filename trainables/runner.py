@@ -45,6 +45,7 @@ from .training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .training.loop import DivergedError, Epoch, Task, train
 from .training.metrics import score
 from .training.states import Kind, Saved, StateStore, storage_problem
+from .uncompiled import on_meta
 
 TRAINED_BEFORE = "all epochs were trained before it was resumed"
 
@@ -334,7 +335,7 @@ def network_of(config: HeadConfig | ScratchConfig, corpus: Corpus, materials: Ma
 
 def _whole(build: Callable[[], nn.Module], inputs: Ragged, frozen: int = 0) -> Network:
     """A network all of whose own parameters train."""
-    with torch.device("meta"):
+    with on_meta():
         trainable = sum(p.numel() for p in build().parameters())
     return Network(build=build, inputs=inputs, trainable=trainable, frozen=frozen)
 
@@ -353,7 +354,7 @@ def _tuned(config: HeadConfig, classes: int, materials: Materials) -> Network:
             )
         return TunedModel(encoder, classes, config)
 
-    with torch.device("meta"):
+    with on_meta():
         empty = TunedModel(empty_encoder(load_config(place)), classes, config)
     trainable = sum(p.numel() for p in empty.parameters() if p.requires_grad)
     return Network(

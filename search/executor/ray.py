@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -67,6 +69,7 @@ def run_plan(
     limit: int | None = None,
     together: int = 1,
     courier: Courier | None = None,
+    started_here: bool = False,
     lay_out: Callable[[list[Node]], Layout] | None = None,
     hooks: Hooks | None = None,
 ) -> None:
@@ -74,8 +77,9 @@ def run_plan(
 
     `lay_out` makes the layout of nodes that join later, under `limit` slots over all; without it
     they are not used. A slot takes at most `together` trials that can be trained in one pass. The
-    `courier` brings what workers need to their nodes; without one it is there. When a hook ends the
-    search by raising, running trials stay so in the study, and the next run continues them.
+    `courier` brings what workers need to their nodes; without one it is there. Workers of a Ray
+    that was `started_here` have this process's environment already. When a hook ends the search by
+    raising, running trials stay so in the study, and the next run continues them.
 
     Raises:
         StorageError: a trial could not write or read what it needs.
@@ -98,7 +102,7 @@ def run_plan(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=_PlanSearcher(bridge, tick),
-            scheduler=_PlanScheduler(bridge),
+            scheduler=_PlanScheduler(bridge, tick, started_here=started_here),
             num_samples=-1,
             reuse_actors=True,
         ),
@@ -106,7 +110,6 @@ def run_plan(
             storage_path=str(scratch),
             name="run",
             verbose=0,
-            callbacks=[tick],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -169,8 +172,21 @@ class _WarmWorkers(_ObjectCache):
         return any(o != key and o._bound.kwargs == key._bound.kwargs for o in wanted)
 
 
+class _ReadyWorkers(_ActorClassCache):
+    """Takes the processes that Ray has ready.
+
+    Tune brings each worker some of this process's environment, for which Ray starts another one.
+    """
+
+    def get(self, trainable_cls: type) -> Any:
+        """The actor's class."""
+        if trainable_cls not in self._cache:
+            self._cache[trainable_cls] = ray.remote(trainable_cls)
+        return self._cache[trainable_cls]
+
+
 class _StaysHere:
-    """Tune pickles its searcher, scheduler and callbacks to be restored; these never are."""
+    """Tune pickles its searcher and scheduler to be restored; these never are."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (object, ())
@@ -265,9 +281,9 @@ class _PlanSearcher(_StaysHere, Searcher):
 class _PlanScheduler(_StaysHere, FIFOScheduler):
     """Tells the plan each epoch, and stops the trials that it does not let go on."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: _Bridge, tick: "_Tick", *, started_here: bool) -> None:
         super().__init__()
-        self._bridge = bridge
+        self._bridge, self._tick, self._started_here = bridge, tick, started_here
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Before the first trial: take hold of Tune's workers."""
@@ -275,14 +291,16 @@ class _PlanScheduler(_StaysHere, FIFOScheduler):
         if self._bridge.controller is None:
             self._bridge.controller = tune_controller
             tune_controller._tune_controller._actor_cache = _WarmWorkers()
+            if self._started_here:
+                tune_controller._tune_controller._class_cache = _ReadyWorkers()
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        """None in particular: Tune starts what waits.
+        """None in particular: Tune starts what waits. It asks between any two decisions.
 
         It would give the oldest one, whose worker is starting, a warm worker and stop the other:
         with short trials the cold slots would never come up.
         """
-        del tune_controller
+        self._tick.tick(tune_controller._tune_controller.get_trials())
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict) -> str:
         """Hand an epoch to the plan."""
@@ -341,8 +359,11 @@ class _Interrupt:
         self.asked = True
 
 
-class _Tick(_StaysHere, tune.Callback):
-    """Between two decisions of Tune's loop."""
+class _Tick:
+    """Between two decisions of Tune's loop.
+
+    No callback of Tune's: it would import every tracker that is installed to count those.
+    """
 
     def __init__(
         self,
@@ -356,13 +377,12 @@ class _Tick(_StaysHere, tune.Callback):
         self._hooks, self._interrupt = hooks, interrupt
         self._looked_at, self._said = time.monotonic(), ""
 
-    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Draw, or end the search."""
-        del iteration, info
-        self.tick(trials)
+    def tick(self, trials: Sequence[TuneTrial] = ()) -> None:
+        """Draw, or end the search.
 
-    def tick(self, trials: list[TuneTrial] | None = None) -> None:
-        """The same, where nothing runs."""
+        Args:
+            trials: Tune's; none where nothing runs.
+        """
         if self._interrupt.asked:
             raise KeyboardInterrupt
         waits_for = self._bridge.slots.waits_for
@@ -371,11 +391,11 @@ class _Tick(_StaysHere, tune.Callback):
             self._hooks.on_wait(waits_for)
         self._said = waits_for
         if time.monotonic() - self._looked_at >= NODES_SECONDS:
-            self._look_at_nodes(trials or [])
+            self._look_at_nodes(trials)
             self._looked_at = time.monotonic()
         self._hooks.on_tick()
 
-    def _look_at_nodes(self, trials: list[TuneTrial]) -> None:
+    def _look_at_nodes(self, trials: Sequence[TuneTrial]) -> None:
         slots, changed = self._bridge.slots, False
         for node in self._nodes.refresh():
             slots.lose(node)

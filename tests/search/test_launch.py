@@ -363,6 +363,30 @@ def test_a_resume_refuses_a_backbone_whose_files_changed(made, request_of, tmp_p
     assert "made (encoder): give it" in found
 
 
+def test_a_resume_loads_no_backbone_whose_files_are_as_they_were(
+    made, request_of, tmp_path, monkeypatch
+):
+    folder = make_backbone(tmp_path / "encoder")
+    made(space="heads", backbones=(str(folder),))
+    loaded = []
+    monkeypatch.setattr(identities, "load_backbone", lambda *given: loaded.append(given))
+
+    prepare(request_of(resume=True)).study.close()
+
+    assert loaded == []
+
+
+def test_a_resume_tells_of_a_backbone_that_was_torn_since(made, request_of, tmp_path):
+    folder = make_backbone(tmp_path / "encoder")
+    made(space="heads", backbones=(str(folder),))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+    (found,) = problems(request_of(resume=True))
+
+    assert found.startswith("the backbone 'encoder' cannot be loaded")
+
+
 def test_a_resume_takes_a_card_whose_numbers_are_only_better_explained(
     made, request_of, monkeypatch
 ):

@@ -24,6 +24,7 @@ from ..models.classifier import HeadModel
 from ..models.finetuned import TunedModel, load_trained_state, trained_state
 from ..models.scratch import ScratchModel
 from ..notes.features import fastest_precision
+from ..uncompiled import on_meta
 from .description import (
     BACKBONE,
     CALIBRATION,
@@ -148,7 +149,7 @@ def _scratch(
 
 def _with_weights(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
     """The network with the folder's numbers, which takes memory for them alone."""
-    with torch.device("meta"):
+    with on_meta():
         network = build()
     network.load_state_dict(_weights(folder, network.state_dict()), assign=True)
     return network

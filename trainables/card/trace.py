@@ -17,13 +17,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...spaces.configs import Optimisation
 from ..models.skeleton import RNG_STATE_BYTES, Skeleton
 from ..training.loop import add_gradients
 from ..training.optimisers import make_optimiser, update
+from ..uncompiled import on_meta
 from .cost import Operation, Work
 from .lookup import look_up, tensors_in
 from .memory import MemoryLog, MemoryParts
@@ -346,7 +346,7 @@ def _without_data(
 ) -> Iterator[tuple[_Meter, nn.Module]]:
     """The network on the meta device, and a meter around all that is done with it."""
     with sdpa_kernel(SDPBackend.MATH), _no_collection():
-        with torch.device("meta"), _Unset():
+        with on_meta():
             model = build()
         with _Meter(work_alone=work_alone) as meter:
             meter.follow(model)
@@ -393,22 +393,6 @@ def _no_collection() -> Iterator[None]:
 def _keep_what_was_imported() -> None:
     """Nor need it look, between two traces, at PyTorch's million objects."""
     gc.freeze()
-
-
-class _Unset(TorchFunctionMode):
-    """Leaves parameters as they are: there is nothing to initialise.
-
-    PyTorch would draw their numbers on the meta device by way of its compiler, a second of imports.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _DRAWN:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-_DRAWN = {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.uniform_}
 
 
 def count_launches(model: nn.Module, run: Callable[[], object]) -> int:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ...spaces.configs import Optimisation
 from ..assignment import TrainingSettings
 from ..card.gauge import Gauge, Reading
+from ..uncompiled import on_meta
 from .batches import Gathered, evaluation_batches
 from .checkpoints import Checkpoint
 from .drawing import Drawing
@@ -116,7 +117,7 @@ class _Group:
     def _stacked(self) -> None:
         if not self.running:
             return
-        with torch.device("meta"):
+        with on_meta():
             models = [self._members[place].build() for place in self.running]
         trainings = list(self.running.values())
         self._template = models[0]
