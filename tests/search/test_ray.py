@@ -32,6 +32,14 @@ from headhunt.trainables.training.states import Kind
 from ..trainables.backbone_dirs import make_backbone
 from .toys import write_notes
 
+COMMAND_LINE = """
+import sys
+from headhunt.search.cli import main
+try:
+    main()
+finally:
+    print("imported:", sorted({"mlflow", "wandb"} & sys.modules.keys()), file=sys.stderr)
+"""
 MEASURED = ["f1", "accuracy", "precision", "recall", "validation_loss_nats", "train_loss_nats"]
 MINE = """
 from headhunt.spaces.configs import HeadConfig, Optimisation, ScratchConfig
@@ -409,7 +417,7 @@ def test_a_trial_for_which_a_machine_has_no_memory_is_tried_again_and_then_fails
 
 def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_trial(lab, shared_ray):
     environment = {**os.environ, "COLUMNS": "200"}
-    words = [sys.executable, "-c", "from headhunt.search.cli import main; main()"]
+    words = [sys.executable, "-c", COMMAND_LINE]
     with subprocess.Popen(
         [*words, *command(lab, "--card", "none", trials=40)],
         stderr=subprocess.PIPE,
@@ -429,6 +437,7 @@ def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_tri
         assert process.wait(120) == 130, "".join(said)
         assert process.stdout
         assert process.stdout.read() == ""
+    assert said.pop() == "imported: []\n"  # Tune imports every tracker to count some of them
     assert said[-1].startswith("interrupted: nothing that ended is lost; continue with")
     assert "Traceback" not in "".join(said)
     before = frame(lab)

@@ -2,9 +2,9 @@
 
 A GPU's allocator tells its own peak. A CPU's does not, so there the largest batches of the first
 epoch are watched, and those of later epochs that are larger still: what stands beforehand is added
-up from the tensors, and the rest is the allocator's own record (`torch.profiler`), with nothing of
-the bookkeeping that made the estimate. Each size is rounded as a GPU's allocator does, so that the
-figure stands beside the modelled one. Nothing that is computed changes.
+up from the tensors, and the rest is the allocator's own record (by PyTorch's profiler), with
+nothing of the bookkeeping that made the estimate. Each size is rounded as a GPU's allocator does,
+so that the figure stands beside the modelled one. Nothing that is computed changes.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile  # torch.profiler's would import PyTorch's compiler
 
 from .cap import Cap, DeviceFunctions, TooLargeError
 from .memory import WORKSPACE_BYTES, rounded
@@ -130,8 +130,8 @@ class HostGauge(Gauge):
         before = _state_bytes(optimisers)
         standing = _held(_of_model(model)) + before
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it would tell standard error of each start
-        activities = [ProfilerActivity.CPU]
-        with profile(activities=activities, profile_memory=True, acc_events=False) as recorded:
+        recorded = profile(use_kineto=True, profile_memory=True)
+        with recorded:
             yield
         self._state_bytes = _state_bytes(optimisers)
         self._seen.append(_Seen(standing + _most(_changes(recorded)), before, update))
@@ -192,8 +192,7 @@ def _held(tensors: Iterable[Tensor]) -> int:
 
 def _changes(recorded: profile) -> list[int]:
     """Bytes of each allocation, negative of each release, in their order."""
-    assert recorded.profiler is not None
-    results = recorded.profiler.kineto_results
+    results = recorded.kineto_results
     assert results is not None
     # torch's stubs leave the bytes of a kineto event out.
     events: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
