@@ -18,7 +18,7 @@ from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
-from .densities import log_density
+from .densities import Estimator, log_density
 from .fits import Fits
 
 # Of fitting, below which a candidate is set aside: it would need the luck of one standard
@@ -65,6 +65,7 @@ class FittingTPE(TPESampler):
     ) -> None:
         """Make it for so many proposals: from one on it looks at no newer trials."""
         super().__init__(n_ei_candidates=CANDIDATES * proposals, **options)
+        self._parzen_estimator_cls = Estimator
         self._suggest, self._fits, self.left = suggest, fits, proposals
         self._space: dict[str, BaseDistribution] = {}
         # Of each group of parameters that exist together: candidates by name, and their gains.

@@ -4,7 +4,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
 from optuna.samplers._tpe.sampler import default_weights
 
-from headhunt.search.densities import log_density
+from headhunt.search.densities import Estimator, log_density
 
 SPACE = {
     "plain": FloatDistribution(-2.0, 3.0),
@@ -29,10 +29,34 @@ def drawn(count, seed):
     }
 
 
+PARAMETERS = _ParzenEstimatorParameters(1.0, True, False, default_weights, True)
+
+
+@pytest.mark.parametrize("kernels", [0, 1, 7, 200])
+def test_draws_are_optunas_own(kernels):
+    given = drawn(kernels, seed=kernels), SPACE, PARAMETERS
+    ours, optunas = np.random.RandomState(3), np.random.RandomState(3)
+
+    found = Estimator(*given).sample(ours, 1000)
+
+    for name, values in _ParzenEstimator(*given).sample(optunas, 1000).items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-7, err_msg=name)
+    assert ours.rand() == optunas.rand()  # it was asked as often
+
+
+def test_draws_beside_kernels_far_away_are_inside_the_bounds():
+    values = {"plain": np.array([-2.0] * 60), "log": np.array([0.1] * 60)}
+    estimator = Estimator(values, {name: SPACE[name] for name in values}, PARAMETERS)
+
+    found = estimator.sample(np.random.RandomState(5), 5000)
+
+    for name, sample in found.items():
+        assert SPACE[name].low <= sample.min() <= sample.max() <= SPACE[name].high
+
+
 @pytest.mark.parametrize("kernels", [0, 1, 7, 200])
 def test_the_density_is_optunas_own(kernels):
-    parameters = _ParzenEstimatorParameters(1.0, True, False, default_weights, True)
-    estimator = _ParzenEstimator(drawn(kernels, seed=kernels), SPACE, parameters)
+    estimator = _ParzenEstimator(drawn(kernels, seed=kernels), SPACE, PARAMETERS)
     points = np.array(list(drawn(50, seed=1000).values())).T
 
     ours = log_density(estimator._mixture_distribution, points)
