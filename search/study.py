@@ -314,7 +314,7 @@ class Study:
             record.ROLE_KEY: role.value,
             record.FAMILY_KEY: config.family,
             record.SEED_KEY: seed,
-            record.FOOTPRINT_KEY: asdict(footprint) if footprint else None,
+            record.FOOTPRINT_KEY: record.flat(footprint) if footprint else None,
         }
         if replicate:
             attributes[record.REPLICATE_KEY] = replicate.to_dict()

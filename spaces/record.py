@@ -31,6 +31,11 @@ class Role(StrEnum):
     SEARCH = "search"  # the sampler's proposal
 
 
+def flat(record: Any) -> dict[str, Any]:
+    """A dataclass's values by name: as `asdict`, but the values themselves and no copies."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
     """One epoch of a trial; metrics are on the validation part, macro means over classes."""
@@ -51,7 +56,7 @@ class EpochReport:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return flat(self)
 
 
 def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
@@ -442,7 +447,7 @@ CONFIG_HASH_KEY = "config_hash"
 ROLE_KEY = "role"
 FAMILY_KEY = "family"
 SEED_KEY = "seed"
-FOOTPRINT_KEY = "footprint"  # asdict(Footprint), or null for a baseline or without a card
+FOOTPRINT_KEY = "footprint"  # flat(Footprint), or null for a baseline or without a card
 EPOCH_KEY = "epoch:"  # and the epoch's number: EpochReport.to_dict
 OUTCOME_KEY = "outcome"  # Outcome.to_dict, set when the trial has ended
 REPLICATE_KEY = "replicate"  # Replicate.to_dict; of the trials of a confirmation alone
@@ -466,8 +471,9 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; without a scoring where there is none."""
-        values = asdict(self)
-        return values if self.test else {k: v for k, v in values.items() if k != "test"}
+        values = flat(self)
+        test = values.pop("test")
+        return values | {"test": asdict(test)} if test else values
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Outcome":
