@@ -218,16 +218,19 @@ def wait_until_gone(folder: Path, *, starting_too: bool = True) -> None:
 
     Args:
         folder: the mark.
-        starting_too: wait for workers that never reached their node as well. They hold nothing
-            either, and look for it for half a minute.
+        starting_too: wait for workers that have no trial as well. They hold nothing either; those
+            that never reached their node look for it for half a minute.
     """
     left = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(MARK) != str(folder) or process.name().endswith("Agent"):
                 continue
-            is_starting = any(word.endswith("default_worker.py") for word in process.cmdline())
-            if starting_too or not is_starting:
+            words = process.cmdline()
+            is_idle = words[:1] == ["ray::IDLE"] or any(
+                w.endswith("default_worker.py") for w in words
+            )
+            if starting_too or not is_idle:
                 left.append(process)
     _, alive = psutil.wait_procs(left, timeout=GONE_SECONDS)
     assert alive == []
