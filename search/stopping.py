@@ -9,7 +9,7 @@ stands in docs/benchmarks.md.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import gamma
+from scipy.special import gammaincinv
 
 LEAST_TRIALS = 20  # that are looked at, before anything is said
 TAIL = 0.2  # of them are the upper tail
@@ -41,6 +41,6 @@ def chance_of_better(scores: Sequence[float], margin: float, more: int) -> float
     threshold = looked_at[-tail - 1]
     excesses = float((looked_at[-tail:] - threshold).sum()) + 1e-12
     beyond = max(scores) + margin - threshold
-    rates = gamma.ppf((np.arange(STEPS) + 0.5) / STEPS, tail) / excesses
+    rates = gammaincinv(tail, (np.arange(STEPS) + 0.5) / STEPS) / excesses
     one = tail / len(looked_at) * np.exp(-rates * beyond)
     return float(abs(np.expm1(more * np.log1p(-one))).mean())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ from .card.cap import Cap, ShortOfMemoryError, TooLargeError, cap_of
 from .card.gauge import Gauge, gauge_of
 from .examination import examine, scoring
 from .models.backbones import BackboneError, empty_encoder, load_config, load_encoder
-from .models.baselines import FittedBaseline, fit_baseline
 from .models.classifier import HeadModel, fixed_pooling
 from .models.finetuned import TunedModel
 from .models.scratch import ScratchModel
@@ -46,6 +45,9 @@ from .training.loop import DivergedError, Epoch, Task, train
 from .training.metrics import score
 from .training.states import Kind, Saved, StateStore, storage_problem
 from .uncompiled import on_meta
+
+if TYPE_CHECKING:
+    from .models.baselines import FittedBaseline
 
 TRAINED_BEFORE = "all epochs were trained before it was resumed"
 
@@ -380,12 +382,15 @@ def _pooled(folder: Path, pooling: Pooling) -> Ragged:
 
 def fitted_baseline(
     config: BaselineConfig, seed: int, corpus: Corpus, settings: TrainingSettings
-) -> FittedBaseline:
+) -> "FittedBaseline":
     """The baseline, fitted on the training part.
 
     Raises:
         ValueError: the notes cannot be learned from.
     """
+    # Imported here: a driver and a worker that has no baseline need no scikit-learn to begin.
+    from .models.baselines import fit_baseline
+
     training = corpus.indices(Part.TRAIN)
     return fit_baseline(
         config,
