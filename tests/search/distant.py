@@ -26,6 +26,12 @@ from .toys import MIXED_SPACE, learned, write_notes
 
 EPOCHS = 6
 START_SECONDS, SEARCH_SECONDS = 60, 280
+# A node is missed after half of the time that Ray gives it: nothing else happens meanwhile.
+HEARTBEATS = {
+    "health_check_period_ms": 1_000,
+    "health_check_timeout_ms": 5_000,
+    "health_check_failure_threshold": 4,
+}
 SPACE = (
     MIXED_SPACE
     + """
@@ -140,7 +146,7 @@ def make_lab(folder: Path, **head: object) -> Lab:
     (folder / "mine.py").write_text(SPACE)
     make_backbone(folder.parent / "encoder")
     authenticate(joins=False)
-    arguments = {"num_cpus": 0, "num_gpus": 0, **head}
+    arguments = {"num_cpus": 0, "num_gpus": 0, "_system_config": HEARTBEATS, **head}
     return Lab(folder, Cluster(initialize_head=True, head_node_args=arguments))
 
 
