@@ -1,8 +1,9 @@
 """An epoch of the adapter head on stored features, beside the matrix products that it needs.
 
 The products are those of the very batches, by themselves: down in training and validation, and the
-gradient of W_down. Those of W_up see one vector a note (decision 13) and are left out. One thread,
-processor seconds, the fastest of several. `python -m benchmarks.head_epoch`.
+gradient of W_down. Those of W_up see one vector a note (decision 13) and are left out. Beside them
+stand the products of the equation as it is written, W_up on every token, as any other code trains
+it. One thread, processor seconds, the fastest of several. `python -m benchmarks.head_epoch`.
 """
 
 import time
@@ -22,6 +23,7 @@ from headhunt.trainables.worker import settle
 
 TRAINING, VALIDATION, WIDTH, BOTTLENECK = 1200, 300, 384, 64
 EPOCHS = 5
+Products = Callable[[Tensor, Tensor, Tensor], None]  # of states, inner states and W_down
 LIMIT = 2.0  # times
 CPU = torch.device("cpu")
 
@@ -51,22 +53,24 @@ def measure() -> str:
         device=CPU,
     )
     epoch = min(each.report.cpu_seconds for each in epochs)
-    products = min(product_seconds(task, config) for _ in range(EPOCHS))
+    products = min(product_seconds(task, config, (forward, both)) for _ in range(EPOCHS))
+    written = min(product_seconds(task, config, (as_written, all_five)) for _ in range(EPOCHS))
     return (
         f"head epoch: adapter {BOTTLENECK}, {int(lengths[:TRAINING].sum()):,} training tokens of "
         f"width {WIDTH}: {epoch:.3f} s, {epoch / products:.1f} times its matrix products "
-        f"({products:.3f} s; at most {LIMIT})"
+        f"({products:.3f} s; at most {LIMIT}), {epoch / written:.1f} times those of the equation "
+        f"as it is written ({written:.3f} s)"
     )
 
 
-def product_seconds(task: Task, config: HeadConfig) -> float:
-    """Of one epoch's."""
+def product_seconds(task: Task, config: HeadConfig, of: tuple[Products, Products]) -> float:
+    """Of one epoch's, of a batch that is scored and of one that is trained on."""
     lengths, size = task.inputs.lengths, config.optimisation.batch_size
     trained = training_batches(task.training, lengths, batch_size=size, seed=0)
     scored = evaluation_batches(task.validation, lengths, batch_size=size)
     down = torch.randn(BOTTLENECK, WIDTH)
     total = 0.0
-    for batches, products in ((trained, both), (scored, forward)):
+    for batches, products in zip((scored, trained), of, strict=True):
         for batch in batches:
             states = torch.randn(len(batch) * int(lengths[batch].max()), WIDTH)
             inner = torch.randn(len(states), BOTTLENECK)
@@ -84,6 +88,20 @@ def both(states: Tensor, inner: Tensor, down: Tensor) -> None:
     """And the gradient of W_down."""
     forward(states, inner, down)
     torch.mm(inner.T, states)
+
+
+def as_written(states: Tensor, inner: Tensor, down: Tensor) -> None:
+    """W_down and W_up of a batch's states."""
+    torch.mm(states, down.T)
+    torch.mm(inner, down)
+
+
+def all_five(states: Tensor, inner: Tensor, down: Tensor) -> None:
+    """And the gradients of both, and of what is between them."""
+    as_written(states, inner, down)
+    torch.mm(states, down.T)
+    torch.mm(inner.T, states)
+    torch.mm(states.T, inner)
 
 
 def seconds(run: Callable[[], None]) -> float:
