@@ -7,14 +7,17 @@ sees does not depend on how fast the thread is, and the same search finds the sa
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from ..spaces.configs import Config, config_hash
 from ..spaces.record import Footprint
 from .sampling import Proposal, Proposes, SpaceError
 from .study import Trial
 
+P = ParamSpec("P")
+T = TypeVar("T")
 REFUSALS_IN_A_ROW = 200  # infeasible proposals after which nothing feasible is expected
 
 
@@ -28,6 +31,19 @@ class Drawing:
     exhausted: bool = False  # no config is left that was not tried
 
 
+class AtOnce(Executor):
+    """Draws while it is asked to: where nothing trains, two threads only wait for each other."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The result, or the error, is there when this returns."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # whoever asks for the result is told
+            future.set_exception(error)
+        return future
+
+
 class Ahead:
     """One drawing at a time, made now or ahead."""
 
@@ -36,9 +52,11 @@ class Ahead:
         proposer: Proposes,
         footprint: Callable[[Config], Footprint | None],
         is_known: Callable[[Config], bool],
+        pool: Executor | None = None,
     ) -> None:
+        """`pool` draws, one at a time; None: a thread."""
         self._proposer, self._footprint, self._is_known = proposer, footprint, is_known
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="headhunt-draw")
+        self._pool = pool or ThreadPoolExecutor(1, thread_name_prefix="headhunt-draw")
         self._pending: Future[Drawing] | None = None
         self._ended: list[Trial] = []  # not yet told to the sampler
 

@@ -7,6 +7,7 @@ study before anybody acts on it.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -81,6 +82,7 @@ class Plan:
         known_end: Callable[[Config], Outcome | None] = lambda _: None,
         kept_weights: int = KEPT_WEIGHTS,
         wanted: Sequence[Wanted] = (),
+        drawing: Executor | None = None,
     ) -> None:
         """Take up the study where it stands.
 
@@ -99,11 +101,12 @@ class Plan:
             kept_weights: trials whose best epoch's weights are kept after their end.
             wanted: all trials there are to be, of a confirmation, and as many as its budget; each
                 counts against it whatever becomes of it, and no refusal ends the plan early.
+            drawing: draws the next trial ahead, one at a time; None: a thread.
         """
         self.study, self.budget, self.watcher = study, budget, watcher
         self._known_end, self._states = known_end, states or study.states
         self._most_kept = kept_weights
-        self._ahead, self._rungs = Ahead(proposer, footprint, study.holds), rungs
+        self._ahead, self._rungs = Ahead(proposer, footprint, study.holds, drawing), rungs
         self._seed, self._elapsed_hours = seed, elapsed_hours
         self._wanted = len(wanted)  # 0: of a search
         self._left = len(left_of(wanted, study.trials))  # of them; of a search no number

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ...spaces.catalogue import Space
 from ...spaces.configs import Config
 from ...spaces.record import Footprint, Role, State
+from ..ahead import AtOnce
 from ..executor.simulated import Occupation, VirtualClock, run_virtually
 from ..plan import Budget, Plan, Watcher
 from ..rungs import study_rungs
@@ -115,6 +116,7 @@ def simulate(
         seed=seed,
         elapsed_hours=clock.hours,
         watcher=Watcher(on_end=ended),
+        drawing=AtOnce(),
     )
     try:
         used = run_virtually(

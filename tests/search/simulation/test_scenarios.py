@@ -1,5 +1,6 @@
 import dataclasses
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,16 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(trainer, sampl
 
     assert first == again
     assert dataclasses.replace(first, seed=2) != other
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_what_is_drawn_at_once_is_what_a_thread_draws(trainer, monkeypatch, sampler):
+    at_once = played(trainer, monkeypatch, sampler, slots=4)
+    monkeypatch.setattr(scenarios, "AtOnce", lambda: ThreadPoolExecutor(1))
+
+    in_a_thread = played(trainer, monkeypatch, sampler, slots=4)
+
+    assert said(at_once) == said(in_a_thread)
 
 
 def test_card_hours_and_virtual_hours_end_a_search(trainer):
