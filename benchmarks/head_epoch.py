@@ -63,18 +63,18 @@ def measure() -> str:
     )
 
 
-def product_seconds(task: Task, config: HeadConfig, of: tuple[Products, Products]) -> float:
-    """Of one epoch's, of a batch that is scored and of one that is trained on."""
+def product_seconds(task: Task, config: HeadConfig, products: tuple[Products, Products]) -> float:
+    """Of one epoch, by the products of a batch that is scored and of one that is trained on."""
     lengths, size = task.inputs.lengths, config.optimisation.batch_size
     trained = training_batches(task.training, lengths, batch_size=size, seed=0)
     scored = evaluation_batches(task.validation, lengths, batch_size=size)
     down = torch.randn(BOTTLENECK, WIDTH)
     total = 0.0
-    for batches, products in zip((scored, trained), of, strict=True):
+    for batches, run in zip((scored, trained), products, strict=True):
         for batch in batches:
             states = torch.randn(len(batch) * int(lengths[batch].max()), WIDTH)
             inner = torch.randn(len(states), BOTTLENECK)
-            total += seconds(lambda s=states, i=inner, p=products: p(s, i, down))
+            total += seconds(lambda s=states, i=inner, r=run: r(s, i, down))
     return total
 
 
@@ -85,7 +85,7 @@ def forward(states: Tensor, inner: Tensor, down: Tensor) -> None:
 
 
 def both(states: Tensor, inner: Tensor, down: Tensor) -> None:
-    """And the gradient of W_down."""
+    """`forward`, and the gradient of W_down."""
     forward(states, inner, down)
     torch.mm(inner.T, states)
 
@@ -97,7 +97,7 @@ def as_written(states: Tensor, inner: Tensor, down: Tensor) -> None:
 
 
 def all_five(states: Tensor, inner: Tensor, down: Tensor) -> None:
-    """And the gradients of both, and of what is between them."""
+    """`as_written`, and the gradients of both matrices and of what is between them."""
     as_written(states, inner, down)
     torch.mm(states, down.T)
     torch.mm(inner.T, states)

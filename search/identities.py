@@ -13,7 +13,7 @@ from ..trainables.notes.cache import cache_path
 def identities_of(
     store: Store, backbones: Sequence[str], problems: list[str], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Load each backbone once: a torn or missing weight must show before the study is made.
+    """Load each new backbone: a torn or missing weight must show before the study is made.
 
     Args:
         store: of the study.

@@ -4,7 +4,7 @@ The README, the dataframe and the report describe a column with the words that s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -32,8 +32,8 @@ class Role(StrEnum):
 
 
 def flat(record: Any) -> dict[str, Any]:
-    """A dataclass's values by name: as `asdict`, but the values themselves and no copies."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    """A dataclass's values by name, as they are: `asdict` of one level, without copies."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -388,7 +388,7 @@ def fitted_baseline(
     Raises:
         ValueError: the notes cannot be learned from.
     """
-    # Imported here: a driver and a worker that has no baseline need no scikit-learn to begin.
+    # Imported here: a driver needs no scikit-learn.
     from .models.baselines import fit_baseline
 
     training = corpus.indices(Part.TRAIN)

@@ -49,4 +49,10 @@ class _Unset(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-_DRAWN = {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.uniform_}
+_DRAWN = {
+    nn.init.kaiming_uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    Tensor.normal_,
+    Tensor.uniform_,
+}

@@ -243,6 +243,8 @@ class _PlanSearcher(_StaysHere, Searcher):
         bridge = self._bridge
         if bridge.error is not None:
             return Searcher.FINISHED
+        if self._tick.ends:
+            return None
         idle = not bridge.running
         if idle:  # Tune asks on and on, and nothing else of its loop runs
             self._tick.tick()
@@ -376,6 +378,11 @@ class _Tick:
         self._bridge, self._nodes, self._lay_out = bridge, nodes, lay_out
         self._hooks, self._interrupt = hooks, interrupt
         self._looked_at, self._said = time.monotonic(), ""
+
+    @property
+    def ends(self) -> bool:
+        """Whether the next tick ends the search."""
+        return self._interrupt.asked
 
     def tick(self, trials: Sequence[TuneTrial] = ()) -> None:
         """Draw, or end the search.

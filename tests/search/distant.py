@@ -26,7 +26,7 @@ from .toys import MIXED_SPACE, learned, write_notes
 
 EPOCHS = 6
 START_SECONDS, SEARCH_SECONDS = 60, 280
-# A node is missed after half of the time that Ray gives it: nothing else happens meanwhile.
+# A node is missed sooner than by Ray's own: nothing else happens meanwhile.
 HEARTBEATS = {
     "health_check_period_ms": 1_000,
     "health_check_timeout_ms": 5_000,

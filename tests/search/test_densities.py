@@ -1,10 +1,14 @@
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
 from optuna.samplers._tpe.sampler import default_weights
 
-from headhunt.search.densities import Estimator, log_density
+from headhunt.search import densities
+from headhunt.search.densities import Estimator, draw, log_density
+from headhunt.search.fits import Fits
+from headhunt.search.fitting_tpe import CANDIDATES, FittingTPE
 
 SPACE = {
     "plain": FloatDistribution(-2.0, 3.0),
@@ -42,6 +46,31 @@ def test_draws_are_optunas_own(kernels):
     for name, values in _ParzenEstimator(*given).sample(optunas, 1000).items():
         np.testing.assert_allclose(found[name], values, rtol=1e-7, err_msg=name)
     assert ours.rand() == optunas.rand()  # it was asked as often
+
+
+UNIT = FloatDistribution(0, 1)
+
+
+def score(trial):
+    return trial.suggest_float("x", 0, 1)
+
+
+def test_the_searchs_tpe_draws_so(monkeypatch):
+    counts = []
+
+    def counted(mixture, generator, count):
+        counts.append(count)
+        return draw(mixture, generator, count)
+
+    monkeypatch.setattr(densities, "draw", counted)
+    study = optuna.create_study(sampler=FittingTPE(score, Fits(), proposals=2, n_startup_trials=3))
+    for x in (0.1, 0.5, 0.9):
+        known = optuna.trial.create_trial(params={"x": x}, distributions={"x": UNIT}, value=x)
+        study.add_trial(known)
+
+    study.optimize(score, n_trials=2)
+
+    assert counts == [2 * CANDIDATES]
 
 
 def test_draws_beside_kernels_far_away_are_inside_the_bounds():

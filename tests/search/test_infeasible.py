@@ -236,6 +236,7 @@ def test_while_everything_fits_tpe_proposes_as_optunas_own_does(monkeypatch):
     monkeypatch.setattr(sampling, "make_sampler", optunas)
     plain = search(seed=0, started=25)
 
+    assert [t.config.family for t in ours.trials] == [t.config.family for t in plain.trials]
     drawn, expected = ([trial.sampled.params for trial in s.trials] for s in (ours, plain))
     assert drawn[:STARTUP_TRIALS] == expected[:STARTUP_TRIALS]
     # Then by SciPy's functions in the place of Optuna's own, which are the same to rounding.

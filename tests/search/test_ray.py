@@ -17,6 +17,7 @@ from headhunt.analysis import trials
 from headhunt.search import encoding, run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.engine import EngineError, engine
+from headhunt.search.executor.ray import _ReadyWorkers
 from headhunt.search.groups import Groups
 from headhunt.search.launch import prepare
 from headhunt.search.plan import MOST_DEATHS, Budget, Turn, Watcher
@@ -38,7 +39,7 @@ from headhunt.search.cli import main
 try:
     main()
 finally:
-    print("imported:", sorted({"mlflow", "wandb"} & sys.modules.keys()), file=sys.stderr)
+    print("imported:", sorted({"mlflow"} & sys.modules.keys()), file=sys.stderr)
 """
 MEASURED = ["f1", "accuracy", "precision", "recall", "validation_loss_nats", "train_loss_nats"]
 MINE = """
@@ -214,6 +215,22 @@ def test_warm_workers_train_one_trial_after_the_other_and_the_best_keep_their_we
         assert best.epoch == trial.outcome.best_epoch
     assert not list(plan.study.folder.rglob("checkpoint-*"))
     Study.open(lab / "store", "lab").close()  # nobody holds it any more
+
+
+def test_workers_are_processes_that_ray_has_ready(lab, search, monkeypatch):
+    get, asked = _ReadyWorkers.get, []
+
+    def noted(*given):
+        asked.append(get(*given))
+        return asked[-1]
+
+    monkeypatch.setattr(_ReadyWorkers, "get", noted)
+
+    search(space=f"{lab}/mine.py:small", budget=Budget(trials=3))
+
+    assert asked
+    # With an environment of its own Ray would start another process for each.
+    assert not [each for each in asked if each._default_options.get("runtime_env")]
 
 
 def test_the_same_search_with_one_seed_and_one_slot_gives_the_same_numbers(lab, search, encoder):

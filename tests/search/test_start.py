@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-SLOW = ("sklearn", "scipy.stats", "transformers", "torch._dynamo", "sympy", "mlflow")
+SLOW = ("sklearn", "scipy.stats", "transformers", "torch._dynamo", "sympy")
+COMMAND = "import sys, headhunt.search.cli.search, headhunt.search.launch, headhunt.search.run"
 
 
 @pytest.fixture(scope="module")
 def imported():
     said = subprocess.run(
-        [sys.executable, "-c", "import sys, headhunt.search.run; print(*sys.modules)"],
+        [sys.executable, "-c", f"{COMMAND}; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
