@@ -243,11 +243,11 @@ class _PlanSearcher(_StaysHere, Searcher):
         bridge = self._bridge
         if bridge.error is not None:
             return Searcher.FINISHED
-        if self._tick.ends:
-            return None
         idle = not bridge.running
         if idle:  # Tune asks on and on, and nothing else of its loop runs
             self._tick.tick()
+        elif self._tick.ends:
+            return None
         try:
             part = bridge.slots.find()
             if part is None:

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -17,7 +18,14 @@ from headhunt.analysis import trials
 from headhunt.search import encoding, run
 from headhunt.search.cli.search import app
 from headhunt.search.executor.engine import EngineError, engine
-from headhunt.search.executor.ray import _ReadyWorkers
+from headhunt.search.executor.ray import (
+    Hooks,
+    _Bridge,
+    _Interrupt,
+    _PlanSearcher,
+    _ReadyWorkers,
+    _Tick,
+)
 from headhunt.search.groups import Groups
 from headhunt.search.launch import prepare
 from headhunt.search.plan import MOST_DEATHS, Budget, Turn, Watcher
@@ -473,6 +481,19 @@ def test_an_interrupted_search_ends_with_130_and_goes_on_without_repeating_a_tri
     ended = before[before["state"] != "running"]
     same = ["config_hash", "state", "epochs", "ended_at", *MEASURED]
     pd.testing.assert_frame_equal(ended[same], after.loc[ended.index, same], check_exact=True)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_after_ctrl_c_no_trial_is_asked_for(idle):
+    interrupt = _Interrupt()
+    bridge: Any = _Bridge(*[cast("Any", None)] * 4)  # none of which it comes to
+    searcher = _PlanSearcher(bridge, _Tick(bridge, cast("Any", None), None, Hooks(), interrupt))
+    bridge.running = {} if idle else {"one": {0}}
+    interrupt.asked = True
+
+    # Of an idle search nothing else would run; elsewhere the next tick ends it.
+    with pytest.raises(KeyboardInterrupt) if idle else contextlib.nullcontext():
+        assert searcher.suggest("two") is None
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once():
