@@ -193,7 +193,8 @@ def _held(tensors: Iterable[Tensor]) -> int:
 def _changes(recorded: profile) -> list[int]:
     """Bytes of each allocation, negative of each release, in their order."""
     results = recorded.kineto_results
-    assert results is not None
+    if results is None:
+        raise RuntimeError("PyTorch's profiler kept no record of the memory")
     # torch's stubs leave the bytes of a kineto event out.
     events: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
