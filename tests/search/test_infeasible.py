@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from benchmarks import infeasible as toy
 from benchmarks.infeasible import SPACE, STARTED, VARIANTS, Knowing, Unseen, search
 from headhunt.search import sampling
+from headhunt.search.densities import Estimator
 from headhunt.search.plan import Budget, Plan, Turn, Watcher
 from headhunt.search.rungs import Rungs
 from headhunt.search.sampling import STARTUP_TRIALS, Proposer
@@ -225,21 +226,46 @@ def test_running_out_of_memory_does_not_count_against_the_budget(tmp_path):
     assert len(lab.study.trials) == 8
 
 
-def test_while_everything_fits_tpe_proposes_as_optunas_own_does(monkeypatch):
+def optunas_tpe(seed):
+    return TPESampler(n_startup_trials=STARTUP_TRIALS, group=True, seed=seed % 2**32)
+
+
+def drawing_as_ours(seed):
+    """The same, with draws by SciPy's functions, which are Optuna's to rounding."""
+    sampler = optunas_tpe(seed)
+    sampler._parzen_estimator_cls = Estimator
+    return sampler
+
+
+def searched_with(make, monkeypatch):
+    """The trials of a search in which everything fits, with this sampler in the place of ours."""
     monkeypatch.setattr(toy, "LIMIT_MIB", 10**6)
-    ours = search(seed=0, started=25)
 
-    def optunas(name, seed, *_, **__):
+    def made(name, seed, *_, **__):
         assert name == "tpe"
-        return TPESampler(n_startup_trials=STARTUP_TRIALS, group=True, seed=seed % 2**32)
+        return make(seed)
 
-    monkeypatch.setattr(sampling, "make_sampler", optunas)
-    plain = search(seed=0, started=25)
+    if make:
+        monkeypatch.setattr(sampling, "make_sampler", made)
+    return search(seed=0, started=25).trials
 
-    assert [t.config.family for t in ours.trials] == [t.config.family for t in plain.trials]
-    drawn, expected = ([trial.sampled.params for trial in s.trials] for s in (ours, plain))
+
+def test_while_everything_fits_tpe_proposes_as_optunas_own_does(monkeypatch):
+    ours = searched_with(None, monkeypatch)
+
+    plain = searched_with(drawing_as_ours, monkeypatch)
+
+    assert [t.config for t in ours] == [t.config for t in plain]
+
+
+def test_and_as_optunas_own_draws_to_rounding(monkeypatch):
+    ours = searched_with(None, monkeypatch)
+
+    plain = searched_with(optunas_tpe, monkeypatch)
+
+    assert [t.config.family for t in ours] == [t.config.family for t in plain]
+    drawn, expected = ([trial.sampled.params for trial in found] for found in (ours, plain))
     assert drawn[:STARTUP_TRIALS] == expected[:STARTUP_TRIALS]
-    # Then by SciPy's functions in the place of Optuna's own, which are the same to rounding.
     for one, other in zip(drawn, expected, strict=True):
         words = {name for name, value in other.items() if isinstance(value, str)}
         assert one.keys() == other.keys()
