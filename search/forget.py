@@ -1,6 +1,6 @@
 """What a study keeps that tells of its notes, and how it is removed; its record stays.
 
-Encoded notes are shared by all studies of the same notes, so those that another study needs are
+Encoded notes are shared by all studies of the same texts, so those that another study needs are
 left for it. Everything may be interrupted and repeated: what is half removed is never read.
 
 Studies of several stores may lie in one work folder, a database's beside a local folder's. None of
@@ -20,7 +20,9 @@ from ..spaces.record import UNREADABLE
 from ..stores import CONFIRMATION, reading
 from ..trainables.files import bytes_in, files_in
 from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
+from ..trainables.notes.corpus import Corpus
 from ..trainables.training.states import Kind, state_store
+from .manifest import TEXTS
 from .study import FORGOTTEN, TRIALS_FOLDER, Study
 
 NOT_OF_NOTES = "backbone-"  # copies of an encoder in another format
@@ -46,7 +48,7 @@ class Leftovers:
         return bool(self.encoded or self.trials or self.elsewhere)
 
 
-def tell_needs(study: Study, notes: Path) -> None:
+def tell_needs(study: Study, corpus: Corpus, notes: Path) -> None:
     """Leave word of the encoded notes that the study needs, before any are made.
 
     And of the file of notes: it goes no further than this machine, where `notes_of` finds it.
@@ -57,7 +59,7 @@ def tell_needs(study: Study, notes: Path) -> None:
     manifest = study.manifest
     told = ("max_tokens", "min_document_frequency")
     needs = {
-        "corpus": {"digest": manifest["corpus"]["digest"]},
+        "corpus": {"digest": corpus.digest, TEXTS: corpus.texts_digest},
         "precision": manifest["precision"],
         "settings": {key: manifest["settings"][key] for key in told if key in manifest["settings"]},
         "backbones": manifest["backbones"],
@@ -109,15 +111,16 @@ def find_leftovers(
     users = [manifest for manifest in others if manifest and not manifest.get(FORGOTTEN)]
     ours = [study, confirmation] if confirmation else [study]
     users += _told_needs(study.work, ours)
+    own = {"corpus": study.manifest["corpus"]["digest"], TEXTS: _texts_of(study)}
     encoded, shared, unknown = [], 0, 0
     cache = study.work / CACHE_FOLDER
     for entry in entries_in(cache) if cache.is_dir() and not cache.is_symlink() else ():
         if entry.name.startswith(NOT_OF_NOTES):
             continue
-        corpus = entry.made_of.get("corpus")
-        if corpus is None and users:
+        notes = {key: entry.made_of[key] for key in own if key in entry.made_of}
+        if not notes and users:
             unknown += 1
-        elif corpus not in (None, study.manifest["corpus"]["digest"]):
+        elif any(own[key] != digest for key, digest in notes.items()):
             continue
         elif any(_needs(manifest, entry.made_of) for manifest in users):
             shared += 1
@@ -136,6 +139,15 @@ def find_leftovers(
     )
 
 
+def _texts_of(study: Study) -> str | None:
+    """The digest of its texts; of a study that an earlier version began, if this one went on."""
+    if TEXTS in study.manifest["corpus"]:
+        return study.manifest["corpus"][TEXTS]
+    with suppress(OSError, *UNREADABLE):
+        return json.loads((study.folder / NEEDS).read_text(encoding="utf-8"))["corpus"].get(TEXTS)
+    return None
+
+
 def _needs(manifest: Mapping[str, Any], made_of: Mapping[str, Any]) -> bool:
     """Whether a study may read what was made so.
 
@@ -144,6 +156,7 @@ def _needs(manifest: Mapping[str, Any], made_of: Mapping[str, Any]) -> bool:
     settings = manifest["settings"]
     wanted = {
         "corpus": manifest["corpus"]["digest"],
+        TEXTS: manifest["corpus"].get(TEXTS),
         "precision": manifest["precision"],
         "min_document_frequency": settings.get("min_document_frequency", 1),
     }

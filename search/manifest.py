@@ -18,6 +18,8 @@ from ..trainables.notes.split import Part
 from .plan import Budget
 from .settings import Request, Settings
 
+TEXTS = "texts"  # in what a manifest tells of the corpus: the hash of the texts alone
+
 
 def manifest_of(
     request: Request,
@@ -44,7 +46,7 @@ def manifest_of(
         "precision": precision,
         "card": card.to_dict() if card else None,
         "backbones": identities,
-        "corpus": corpus_facts(corpus),
+        "corpus": {**corpus_facts(corpus), TEXTS: corpus.texts_digest},
         "budget": asdict(budget),
         **made_by(),
     }
@@ -138,6 +140,9 @@ def _counts(corpus: Mapping[str, Any]) -> str:
 
 
 def _compared(key: str, manifest: Mapping[str, Any]) -> Any:
-    """What must not change; how a card says where its numbers are from may."""
-    value = manifest[key]
-    return {**value, "source": ""} if key == "card" and value else value
+    """What must not change; how a card says where its numbers are from may.
+
+    The digest of a corpus is of its texts too, which an earlier version did not tell by themselves.
+    """
+    value, told = manifest[key], {"card": "source", "corpus": TEXTS}.get(key)
+    return {**value, told: ""} if told and value else value

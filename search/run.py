@@ -110,7 +110,7 @@ def run_search(prepared: Prepared, show: Show) -> Plan:
     sign: Sign | None = None
     try:
         study.on_outage(show.on_warning)
-        tell_needs(study, request.notes)
+        tell_needs(study, prepared.corpus, request.notes)
         if request.address or is_on_network(study.folder):  # else all is on this machine's disks
             sign = Sign.put_up(study.folder)
         machine = look_around()

@@ -31,7 +31,7 @@ def run_here(
         on_tick=lambda: None,
     )
     try:
-        run.tell_needs(prepared.study, prepared.request.notes)
+        run.tell_needs(prepared.study, prepared.corpus, prepared.request.notes)
         shared = run._encode(prepared, show or nothing)
         plan = run._plan(prepared, shared, show or nothing, lambda: 0.0)
         groups = Groups(plan, prepared.request.together, lambda: 1)

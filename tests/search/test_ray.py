@@ -514,17 +514,29 @@ def silent(plans, encoded, on_tick):
     )
 
 
-def test_a_second_study_of_the_same_notes_finds_them_encoded(lab, encoder):
-    encoded = []
-    for study in ("first", "second"):
-        settings = {"space": "heads", "backbones": (encoder,), "card": "none", "max_tokens": 32}
+def test_a_second_study_of_the_same_texts_finds_them_encoded(lab, encoder):
+    table = (lab / "notes.csv").read_text()
+    (lab / "others.csv").write_text(table.replace(",quiet", ",calm"))
+    files = {
+        "first": "notes.csv",
+        "again": "notes.csv",
+        "split": "notes.csv",
+        "named": "others.csv",
+    }
+    encoded, told = [], []
+    for study, file in files.items():
+        settings = {"space": "all", "backbones": (encoder,), "card": "none", "max_tokens": 32}
+        seed = {"seed": 7} if study == "split" else {}
         prepared = prepare(
-            Request(notes=lab / "notes.csv", study=study, store=lab / "store", given=settings)
+            Request(notes=lab / file, study=study, store=lab / "store", given={**settings, **seed})
         )
-        run._encode(prepared, silent([], encoded, lambda _: None))
+        shared = run._encode(prepared, silent([], encoded, lambda _: None))
+        told.append((shared.materials.features, shared.materials.tokens, prepared.corpus))
         prepared.study.close()
 
-    assert [e.made for e in encoded] == [True, False]
+    assert [e.made for e in encoded] == [True, False, False, False]
+    assert [found[:2] for found in told] == [told[0][:2]] * 4
+    assert len({found[2].digest for found in told}) == 3
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The corpus in the token numbers of a pre-trained encoder, for trials that train it.
 
-Made once per (files of the backbone, corpus, length limit) in the confidential folder: the numbers
+Made once per (files of the backbone, texts, length limit) in the confidential folder: the numbers
 are the notes, in another spelling.
 """
 
@@ -34,9 +34,9 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
 
     made_of: dict[str, KeyPart] = {
         "backbone": digest,
-        "corpus": corpus.digest,
+        "texts": corpus.texts_digest,
         "max_tokens": limit,
-        "version": 1,
+        "version": 2,  # of the texts, not of the corpus
     }
     name = f"ids-{cache_key(**made_of)}"
     return make_once(cache, name, fill, made_of=made_of, is_sound=Ragged.is_in)[0]

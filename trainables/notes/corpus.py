@@ -7,6 +7,7 @@ and cells in `reading.py`, what is said of the notes as a whole in `checks.py`, 
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,13 @@ class Corpus:
     def groups(self) -> Array:
         """Group of each note, [notes] int64: notes of one patient, or of one text, share theirs."""
         return note_groups(self.texts, self.patients)
+
+    @property
+    def texts_digest(self) -> str:
+        """sha256, 64 hexadecimal digits, of the texts alone, in order."""
+        digest = hashlib.sha256(b"headhunt texts 1")
+        _add_column(digest, self.texts)
+        return digest.hexdigest()
 
     def indices(self, part: Part) -> Array:
         """Places of the part's notes, ascending, int64."""
@@ -147,16 +155,20 @@ def _corpus(
 
 
 def _digest(notes: Notes, parts: Array) -> str:
-    """Every value goes in behind its length, so that no two corpora spell the same bytes."""
     digest = hashlib.sha256(b"headhunt corpus 1")
     for column in (notes.texts, notes.labels, notes.patients):
-        digest.update(b"absent" if column is None else len(column).to_bytes(8, "big"))
-        for value in column or ():
-            encoded = value.encode()
-            digest.update(len(encoded).to_bytes(8, "big"))
-            digest.update(encoded)
+        _add_column(digest, column)
     digest.update(parts.astype(np.int8).tobytes())
     return digest.hexdigest()
+
+
+def _add_column(digest: "hashlib._Hash", column: Sequence[str] | None) -> None:
+    """Every value goes in behind its length, so that no two corpora spell the same bytes."""
+    digest.update(b"absent" if column is None else len(column).to_bytes(8, "big"))
+    for value in column or ():
+        encoded = value.encode()
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
 
 
 def _notes_of(table: Table) -> Notes:

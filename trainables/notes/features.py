@@ -1,8 +1,9 @@
 """What a frozen backbone says of every note, encoded once and shared by all trials.
 
 Token states are stored ragged, in half precision, in a memory-mapped file: one folder per (files of
-the backbone, length limit, precision, corpus). Notes are encoded from long to short, so that
-padding stays small and a lack of memory shows at once. While a GPU computes, the next batch is
+the backbone, length limit, precision, texts). Labels, patients and the split do not count, so a
+study of the same texts with others reads the same folder. Notes are encoded from long to short, so
+that padding stays small and a lack of memory shows at once. While a GPU computes, the next batch is
 tokenised and the one before is written. How far it came is marked every few seconds, and an
 encoding that was interrupted goes on from there.
 """
@@ -147,10 +148,10 @@ def find_features(
 def _made_of(corpus: Corpus, backbone: str, limit: int, precision: str) -> dict[str, KeyPart]:
     return {
         "backbone": backbone,
-        "corpus": corpus.digest,
+        "texts": corpus.texts_digest,
         "max_tokens": limit,
         "precision": precision,
-        "version": 2,  # 2: attention by plain matrix products
+        "version": 3,  # 2: attention by plain matrix products; 3: of the texts, not of the corpus
     }
 
 

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import stat
+from contextlib import closing
 
 import pytest
 import torch
@@ -139,6 +140,46 @@ def test_what_another_study_of_the_same_notes_needs_stays_until_that_is_forgotte
     assert cached(store) == []
 
 
+def features_of(opened):
+    """An entry of the cache, as an encoding of the study's notes leaves it."""
+    texts = opened.manifest["corpus"]["texts"]
+    made_of = {"texts": texts, "max_tokens": 32}
+    make_once(cache_dir(opened.work), f"features-{texts[:8]}", lambda _: {}, made_of=made_of)
+
+
+@pytest.mark.parametrize("other", [{"seed": 7}, {"notes": "relabelled.csv"}])
+def test_features_stay_while_a_study_of_the_same_texts_needs_them(store, other):
+    notes = (store.parent / "notes.csv").read_text()
+    (store.parent / "relabelled.csv").write_text(notes.replace(",quiet", ",calm"))
+    features_of(ended(store))
+    features_of(ended(store, "twin", **other))
+    assert len(cached(store)) == 3  # a vocabulary each
+
+    first = invoke("forget", "lab", "--yes")
+
+    assert "1 folders stay: another study needs them" in first.stderr
+    assert len(cached(store)) == 2
+    assert invoke("forget", "twin", "--yes").exit_code == 0
+    assert cached(store) == []
+
+
+def test_a_study_of_an_earlier_version_goes_on_and_is_forgotten_whole(store):
+    study = ended(store)
+    features_of(study)
+    old = {"corpus": study.manifest["corpus"]["digest"], "max_tokens": 32}
+    make_once(cache_dir(store), "features-old", lambda _: {}, made_of=old)
+    facts = {key: value for key, value in study.manifest["corpus"].items() if key != "texts"}
+    with closing(Study.open(store, "lab")) as opened:
+        opened.set_manifest(corpus=facts)
+    prepared = trained(store, resume=True)
+    forget.tell_needs(prepared.study, prepared.corpus, store.parent / "notes.csv")
+    prepared.study.close()
+
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+
+    assert cached(store) == []
+
+
 @pytest.mark.parametrize("change", [{"max_tokens": 16}, {"min_document_frequency": 2}])
 def test_a_study_of_the_same_notes_that_reads_them_otherwise_needs_them_not(store, change):
     ended(store)
@@ -164,8 +205,9 @@ def test_what_a_study_of_another_store_needs_in_the_same_work_folder_stays(store
         store=store_at(tmp_path / "elsewhere", work=store),
         given={"space": "scratch", "max_tokens": 32},
     )
-    twin = prepare(request).study
-    forget.tell_needs(twin, request.notes)
+    prepared = prepare(request)
+    twin = prepared.study
+    forget.tell_needs(twin, prepared.corpus, request.notes)
     twin.close()
 
     first = invoke("forget", "lab", "--yes")

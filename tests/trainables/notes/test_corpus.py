@@ -193,6 +193,7 @@ def test_the_digest_tells_corpora_apart(tmp_path, change):
 
     assert len(plain.digest) == 64
     assert changed.digest != plain.digest
+    assert (changed.texts_digest != plain.texts_digest) == ("text" in change)
 
 
 def test_the_digest_depends_on_the_order_and_not_on_the_file(tmp_path):
@@ -201,7 +202,9 @@ def test_the_digest_depends_on_the_order_and_not_on_the_file(tmp_path):
     plain = read_corpus(write(tmp_path / "a.csv", columns))
 
     assert read_corpus(write(tmp_path / "other.csv", columns)).digest == plain.digest
-    assert read_corpus(write(tmp_path / "b.csv", turned)).digest != plain.digest
+    other = read_corpus(write(tmp_path / "b.csv", turned))
+    assert other.digest != plain.digest
+    assert other.texts_digest != plain.texts_digest
 
 
 def test_conflicting_labels_are_kept_and_said_by_default(tmp_path):

@@ -195,13 +195,19 @@ def test_a_corpus_is_encoded_once(corpus, backbone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["another corpus", "another backbone", "another limit", "another precision"]
+    "change",
+    ["another text", "another order", "another backbone", "another limit", "another precision"],
 )
 def test_features_of_something_else_are_not_taken(corpus, backbone, tmp_path, change):
     first, _ = encode(corpus, backbone, tmp_path)
 
     other, made = {
-        "another corpus": lambda: encode(replace(corpus, digest="other"), backbone, tmp_path),
+        "another text": lambda: encode(
+            replace(corpus, texts=("other", *corpus.texts[1:])), backbone, tmp_path
+        ),
+        "another order": lambda: encode(
+            replace(corpus, texts=corpus.texts[::-1]), backbone, tmp_path
+        ),
         "another backbone": lambda: encode(corpus, replace(backbone, identity="b"), tmp_path),
         "another limit": lambda: encode(corpus, backbone, tmp_path, max_tokens=39),
         "another precision": lambda: encode(corpus, backbone, tmp_path, precision="bf16"),
@@ -209,6 +215,15 @@ def test_features_of_something_else_are_not_taken(corpus, backbone, tmp_path, ch
 
     assert made
     assert other != first
+
+
+def test_features_are_of_the_texts_whatever_their_labels_and_split(corpus, backbone, tmp_path):
+    first, _ = encode(corpus, backbone, tmp_path)
+    other = replace(
+        corpus, labels=corpus.labels[::-1], parts=corpus.parts[::-1], digest="of others"
+    )
+
+    assert encode(other, backbone, tmp_path) == (first, False)
 
 
 def test_a_limit_past_the_encoders_positions_is_the_limit_of_the_positions(
