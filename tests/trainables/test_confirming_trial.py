@@ -12,9 +12,9 @@ from headhunt.spaces.configs import BaselineConfig, HeadConfig, Optimisation, Sc
 from headhunt.spaces.heads import AdapterHead
 from headhunt.spaces.record import Outcome, Replicate, State
 from headhunt.trainables import runner
-from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
+from headhunt.trainables.assignment import Assignment
 from headhunt.trainables.group import run_group
-from headhunt.trainables.notes.cache import DONE, MADE_OF
+from headhunt.trainables.notes.cache import MADE_OF
 from headhunt.trainables.notes.corpus import Part
 from headhunt.trainables.notes.portion import least_portion, portion
 from headhunt.trainables.runner import run_trial
@@ -23,8 +23,9 @@ from headhunt.trainables.training.loop import predict
 from headhunt.trainables.training.metrics import score
 from headhunt.trainables.training.states import Kind, StateFolder
 
+from .conftest import EPOCHS
+
 CPU = torch.device("cpu")
-WIDTH, EPOCHS = 8, 3
 FAST = Optimisation(learning_rate=1e-2)
 HEAD = HeadConfig(
     backbone="tiny", head=AdapterHead(bottleneck=4, structure_dropout=0.2), optimisation=FAST
@@ -33,30 +34,6 @@ SCRATCH = ScratchConfig(width=8, feed_forward=8, vocabulary=200, optimisation=FA
 BASELINE = BaselineConfig()
 AGAIN = Replicate(trial=3, number=1)
 ON_BOTH = replace(AGAIN, with_validation=True, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def features(small_corpus, tmp_path_factory):
-    """The corpus as states that lean towards their class."""
-    folder = tmp_path_factory.mktemp("features")
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(2, 12, len(small_corpus.labels))
-    rows = generator.normal(size=(lengths.sum(), WIDTH))
-    rows[:, 0] += np.repeat(small_corpus.labels, lengths)
-    np.save(folder / "rows.npy", rows.astype(np.float16))
-    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
-    (folder / DONE).write_text(json.dumps({"parameters": 100}))
-    return folder
-
-
-@pytest.fixture
-def materials(features, tmp_path):
-    return Materials(
-        settings=TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=8, max_tokens=24),
-        states=StateFolder(tmp_path / "trials"),
-        cache=tmp_path,
-        features={"tiny": features},
-    )
 
 
 def assigned(config, again=AGAIN, number=5, seed=11, known_epochs=0):

@@ -1,11 +1,9 @@
 """Assignments that are run as one: each is its own trial, whatever becomes of the group."""
 
-import json
 import traceback
 import warnings
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,16 +11,16 @@ from headhunt.spaces.configs import HeadConfig, Mode, Optimisation, config_hash
 from headhunt.spaces.heads import AdapterHead, LinearHead
 from headhunt.spaces.record import State
 from headhunt.trainables import group, runner
-from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
+from headhunt.trainables.assignment import Assignment
 from headhunt.trainables.card.cap import ShortOfMemoryError
 from headhunt.trainables.group import run_group
-from headhunt.trainables.notes.cache import DONE
 from headhunt.trainables.runner import TRAINED_BEFORE, run_trial
 from headhunt.trainables.training.checkpoints import load_checkpoint
 from headhunt.trainables.training.states import Kind, StateFolder
 
+from .conftest import EPOCHS
+
 CPU = torch.device("cpu")
-WIDTH, EPOCHS = 8, 3
 CANARY = "zyrtexaquine"  # what stands for a note's text in an error's message
 TOLERANCE = 1e-5
 HEAD = HeadConfig(
@@ -36,30 +34,6 @@ CONFIGS = {
     8: replace(HEAD, optimisation=Optimisation(learning_rate=3e-3, class_weights=True)),
 }
 WILD = replace(HEAD, optimisation=Optimisation(learning_rate=3e37, warmup_share=0.0))
-
-
-@pytest.fixture(scope="module")
-def features(small_corpus, tmp_path_factory):
-    """The corpus as states that lean towards their class."""
-    folder = tmp_path_factory.mktemp("features")
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(2, 12, len(small_corpus.labels))
-    rows = generator.normal(size=(lengths.sum(), WIDTH))
-    rows[:, 0] += 2 * np.repeat(small_corpus.labels, lengths)
-    np.save(folder / "rows.npy", rows.astype(np.float16))
-    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
-    (folder / DONE).write_text(json.dumps({"parameters": 100}))
-    return folder
-
-
-@pytest.fixture
-def materials(features, tmp_path):
-    return Materials(
-        settings=TrainingSettings(max_epochs=EPOCHS, patience=0, batch_limit=8, max_tokens=12),
-        states=StateFolder(tmp_path / "trials"),
-        cache=tmp_path,
-        features={"tiny": features},
-    )
 
 
 @pytest.fixture
