@@ -68,7 +68,9 @@ def postgresql():
 def database(postgresql, monkeypatch):
     """The address of a new database; the environment has its password."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    return postgresql.new_database()
+    address = postgresql.new_database()
+    yield address
+    postgresql.drop_database(address)
 
 
 @pytest.fixture(params=["folder", pytest.param("postgresql", marks=pytest.mark.proof)])
