@@ -51,6 +51,15 @@ def spawn(request, monkeypatch):
     return multiprocessing.get_context("spawn")
 
 
+@pytest.fixture
+def forkserver(request, monkeypatch):
+    """Real processes, forked from one that has imported what a search needs."""
+    monkeypatch.syspath_prepend(request.config.rootpath)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.search.killed"])
+    return context
+
+
 @pytest.fixture(scope="session")
 def postgresql():
     """A PostgreSQL server, for the whole run."""

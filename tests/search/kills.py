@@ -3,10 +3,9 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from headhunt.spaces.record import State
 from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
+from .killed import Death, search
 from .toys import learned, write_notes
 
 MARK = "HEADHUNT_KILLS"  # in the environment of what the searches start
@@ -34,107 +34,6 @@ def mixed(trial, options):
     return HeadConfig(backbone=options.backbones[0], dropout=0.2, head=AdapterHead(bottleneck=4),
         optimisation=tuned)
 """
-# The command line, in a process that ends itself, without a word, at the moment that it is told.
-SEARCH = '''
-import json, os, signal, sys, threading
-import psycopg
-from optuna.storages import JournalStorage, RDBStorage
-from headhunt.search import encoding, run
-from headhunt.search.cli import main
-from headhunt.search.plan import Plan
-from headhunt.search.study import Study
-from headhunt.stores.journal import JournalFile
-
-moment, count, given = sys.argv[1], float(sys.argv[2]), sys.argv[3]
-sys.argv[1:4] = []
-seen = 0
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at(which):
-    """Die at the moment that is meant, when it has come so often."""
-    global seen
-    if which == moment:
-        seen += 1
-        if seen >= count:
-            die()
-
-
-def around(owner, name, before="", after=""):
-    original = getattr(owner, name)
-
-    def wrapped(*words, **named):
-        at(before)
-        result = original(*words, **named)
-        at(after)
-        return result
-
-    setattr(owner, name, wrapped)
-
-
-def half(self, logs, original=JournalFile.append_logs):
-    """Half a line reaches the disk."""
-    global seen
-    if moment == "in a write":
-        seen += 1
-        if seen >= count:
-            self._file.write(json.dumps(logs[0]).encode()[: len(json.dumps(logs[0])) // 2])
-            die()
-    original(self, logs)
-
-
-def assign(self, trial, original=Plan._assignment):
-    """Note what is given to workers."""
-    assignment = original(self, trial)
-    with open(given, "a") as file:
-        file.write(f"{assignment.number} {assignment.known_epochs}\\n")
-    return assignment
-
-
-def commit(self, original=psycopg.Connection.commit):
-    """The server has heard all of a transaction but its end."""
-    at("in a write")
-    original(self)
-
-
-JournalFile.append_logs = half
-psycopg.Connection.commit = commit
-Plan._assignment = assign
-around(Study, "report", after="after an epoch")
-around(Study, "end", before="before an end", after="after an end")
-around(Study, "start", after="after a start")
-around(run, "encode_backbones", before="before encoding", after="after encoding")
-around(encoding.Job, "encode", before="before a backbone")
-
-
-def plan_is_there(original=run._plan):
-    def made(*words):
-        if moment == "in time":
-            threading.Timer(count, die).start()
-        return original(*words)
-    return made
-
-
-def told(original=encoding.encode_features):
-    def encode(*words, progress, **named):
-        def telling(*numbers):
-            progress(*numbers)
-            at("during encoding")
-        return original(*words, progress=telling, **named)
-    return encode
-
-
-run._plan = plan_is_there()
-encoding.encode_features = told()
-for storage in (JournalStorage, RDBStorage):
-    around(storage, "set_trial_state_values", before="in an end")
-
-if __name__ == "__main__":
-    main()
-'''
 
 
 @dataclass(frozen=True)
@@ -144,43 +43,36 @@ class Lab:
     folder: Path
     encoder: str
     store: Callable[[str], str]  # of one study, so that each encodes the notes
+    processes: ForkServerContext
 
     def run(self, study: str, moment: str = "never", count: float = 0) -> int:
         """A search of the study, new or continued; its status, negative where it was killed."""
         resumes = self.read(study) is not None
         given = self.folder / f"given-{study}.txt"
-        words = [sys.executable, str(self.folder / "search.py"), moment, str(count), str(given)]
-        words += ["search", str(self.folder / "notes.csv"), "--study", study]
-        words += [
-            "--store",
-            self.store(study),
-            "--work",
-            str(self.work(study)),
-            "--trials",
-            str(TRIALS),
-            "--slots",
-            "2",
-        ]
+        words = ["search", str(self.folder / "notes.csv"), "--study", study]
+        words += ["--store", self.store(study), "--work", str(self.work(study))]
+        words += ["--trials", str(TRIALS), "--slots", "2"]
         if resumes:
             words += ["--resume"]
         else:
             words += ["--space", f"{self.folder}/mine.py:mixed", "--backbone", self.encoder]
             words += ["--max-epochs", str(EPOCHS), "--max-tokens", "32", "--no-rungs"]
             words += ["--sampler", "random", "--card", "none", "--patience", "0"]
-        with subprocess.Popen(
-            words,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, MARK: str(self.folder)},
-        ) as process:
-            _, said = process.communicate(timeout=RUN_SECONDS)
-        assert process.returncode in (0, -signal.SIGKILL), said
-        assert "Traceback" not in said
+        said = self.folder / "said.txt"
+        said.unlink(missing_ok=True)
+        environment = {**os.environ, MARK: str(self.folder)}
+        process = self.processes.Process(
+            target=search,
+            args=(words, Death(moment, count), given, said, Path(__file__).parents[2], environment),
+        )
+        process.start()
+        process.join(RUN_SECONDS)
+        if process.is_alive():
+            process.terminate()
+        assert process.exitcode in (0, -signal.SIGKILL), said.read_text()
+        assert "Traceback" not in said.read_text()
         wait_until_gone(self.folder, starting_too=False)
-        return process.returncode
+        return process.exitcode
 
     def read(self, study: str) -> list[Trial] | None:
         """The trials as they stand in the study; None where there is no study yet."""
@@ -236,12 +128,11 @@ def wait_until_gone(folder: Path, *, starting_too: bool = True) -> None:
     assert alive == []
 
 
-def make_lab(folder: Path, store: Callable[[str], str]) -> Lab:
+def make_lab(folder: Path, store: Callable[[str], str], processes: ForkServerContext) -> Lab:
     """A corpus, an encoder and a space in the folder."""
     write_notes(folder / "notes.csv", 240)
     (folder / "mine.py").write_text(SPACE)
-    (folder / "search.py").write_text(SEARCH)
-    return Lab(folder, str(make_backbone(folder / "encoder")), store)
+    return Lab(folder, str(make_backbone(folder / "encoder")), store, processes)
 
 
 def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:

@@ -30,9 +30,9 @@ def moments(seed: int) -> list[tuple[str, float]]:
 
 
 @pytest.mark.proof
-def test_a_search_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path):
+def test_a_search_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path, forkserver):
     seed = random.randrange(2**32)
     print(f"moments of seed {seed}")  # pytest shows it where the test fails
-    lab = make_lab(tmp_path, lambda study: str(tmp_path / f"work-{study}"))
+    lab = make_lab(tmp_path, lambda study: str(tmp_path / f"work-{study}"), forkserver)
 
     assert survive(lab, moments(seed)) >= 12

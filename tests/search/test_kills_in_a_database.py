@@ -8,7 +8,9 @@ from .kills import make_lab, survive
 
 
 @pytest.mark.proof
-def test_a_search_in_a_database_that_is_killed_ends_as_one_that_never_was(tmp_path, database):
+def test_a_search_in_a_database_that_is_killed_ends_as_one_that_never_was(
+    tmp_path, database, forkserver
+):
     seed = random.randrange(2**32)
     print(f"moments of seed {seed}")  # pytest shows it where the test fails
     chance = random.Random(seed)
@@ -22,4 +24,4 @@ def test_a_search_in_a_database_that_is_killed_ends_as_one_that_never_was(tmp_pa
         ("in time", chance.uniform(0.1, 4)),
     ]
 
-    assert survive(make_lab(tmp_path, lambda _: database), moments) >= 5
+    assert survive(make_lab(tmp_path, lambda _: database, forkserver), moments) >= 5
