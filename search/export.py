@@ -44,7 +44,7 @@ from ..trainables.notes.tokens import TOKENIZER_FILE, encode_tokens
 from ..trainables.worker import settle
 from .forget import notes_of
 from .launch import states_of
-from .manifest import corpus_facts, differences
+from .manifest import corpus_facts, differences, tell_texts
 from .retrain import Hooks, Weighed, materials_for, weigh
 from .settings import Settings
 from .study import Study, Trial
@@ -142,6 +142,7 @@ def export_trial(study: Study, work: Path, request: ExportRequest, shows: Shows)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         settle(device, torch.get_num_threads())  # the same bits as in the search
+    tell_texts(study, corpus)  # what is encoded now is known as its own
     materials = materials_for(
         trial.config,
         corpus,

@@ -22,7 +22,7 @@ from ..trainables.files import bytes_in, files_in
 from ..trainables.notes.cache import CACHE_FOLDER, Entry, entries_in
 from ..trainables.notes.corpus import Corpus
 from ..trainables.training.states import Kind, state_store
-from .manifest import TEXTS
+from .manifest import TEXTS, tell_texts
 from .study import FORGOTTEN, TRIALS_FOLDER, Study
 
 NOT_OF_NOTES = "backbone-"  # copies of an encoder in another format
@@ -51,15 +51,18 @@ class Leftovers:
 def tell_needs(study: Study, corpus: Corpus, notes: Path) -> None:
     """Leave word of the encoded notes that the study needs, before any are made.
 
+    In its record too, where an earlier version made that.
     And of the file of notes: it goes no further than this machine, where `notes_of` finds it.
 
     Raises:
         OSError: its folder cannot be written.
     """
+    tell_texts(study, corpus)
     manifest = study.manifest
     told = ("max_tokens", "min_document_frequency")
     needs = {
-        "corpus": {"digest": corpus.digest, TEXTS: corpus.texts_digest},
+        "corpus": {"digest": manifest["corpus"]["digest"]},
+        TEXTS: manifest[TEXTS],
         "precision": manifest["precision"],
         "settings": {key: manifest["settings"][key] for key in told if key in manifest["settings"]},
         "backbones": manifest["backbones"],
@@ -111,7 +114,10 @@ def find_leftovers(
     users = [manifest for manifest in others if manifest and not manifest.get(FORGOTTEN)]
     ours = [study, confirmation] if confirmation else [study]
     users += _told_needs(study.work, ours)
-    own = {"corpus": study.manifest["corpus"]["digest"], TEXTS: _texts_of(study)}
+    own = {
+        "corpus": {study.manifest["corpus"]["digest"]},
+        TEXTS: {each.manifest.get(TEXTS) for each in ours},
+    }
     encoded, shared, unknown = [], 0, 0
     cache = study.work / CACHE_FOLDER
     for entry in entries_in(cache) if cache.is_dir() and not cache.is_symlink() else ():
@@ -120,7 +126,7 @@ def find_leftovers(
         notes = {key: entry.made_of[key] for key in own if key in entry.made_of}
         if not notes and users:
             unknown += 1
-        elif any(own[key] != digest for key, digest in notes.items()):
+        elif any(digest not in own[key] for key, digest in notes.items()):
             continue
         elif any(_needs(manifest, entry.made_of) for manifest in users):
             shared += 1
@@ -139,24 +145,18 @@ def find_leftovers(
     )
 
 
-def _texts_of(study: Study) -> str | None:
-    """The digest of its texts; of a study that an earlier version began, if this one went on."""
-    if TEXTS in study.manifest["corpus"]:
-        return study.manifest["corpus"][TEXTS]
-    with suppress(OSError, *UNREADABLE):
-        return json.loads((study.folder / NEEDS).read_text(encoding="utf-8"))["corpus"].get(TEXTS)
-    return None
-
-
 def _needs(manifest: Mapping[str, Any], made_of: Mapping[str, Any]) -> bool:
     """Whether a study may read what was made so.
 
-    A shorter limit than the study's may be that of the backbone, so it is kept for it.
+    A shorter limit than the study's may be that of the backbone, so it is kept for it. Features
+    and token ids of a whole corpus are of an earlier version, which told no hash of the texts.
     """
+    if TEXTS in manifest and "backbone" in made_of and TEXTS not in made_of:
+        return False
     settings = manifest["settings"]
     wanted = {
         "corpus": manifest["corpus"]["digest"],
-        TEXTS: manifest["corpus"].get(TEXTS),
+        TEXTS: manifest.get(TEXTS),
         "precision": manifest["precision"],
         "min_document_frequency": settings.get("min_document_frequency", 1),
     }

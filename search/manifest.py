@@ -17,8 +17,9 @@ from ..trainables.notes.corpus import Corpus
 from ..trainables.notes.split import Part
 from .plan import Budget
 from .settings import Request, Settings
+from .study import Study
 
-TEXTS = "texts"  # in what a manifest tells of the corpus: the hash of the texts alone
+TEXTS = "texts"  # the hash of the texts alone, by which `forget` knows whose the features are
 
 
 def manifest_of(
@@ -46,10 +47,17 @@ def manifest_of(
         "precision": precision,
         "card": card.to_dict() if card else None,
         "backbones": identities,
-        "corpus": {**corpus_facts(corpus), TEXTS: corpus.texts_digest},
+        "corpus": corpus_facts(corpus),
+        TEXTS: corpus.texts_digest,
         "budget": asdict(budget),
         **made_by(),
     }
+
+
+def tell_texts(study: Study, corpus: Corpus) -> None:
+    """Have the study tell the hash of its texts, which one of an earlier version does not."""
+    if TEXTS not in study.manifest:
+        study.set_manifest(**{TEXTS: corpus.texts_digest})
 
 
 def made_by() -> dict[str, Any]:
@@ -140,9 +148,6 @@ def _counts(corpus: Mapping[str, Any]) -> str:
 
 
 def _compared(key: str, manifest: Mapping[str, Any]) -> Any:
-    """What must not change; how a card says where its numbers are from may.
-
-    The digest of a corpus is of its texts too, which an earlier version did not tell by themselves.
-    """
-    value, told = manifest[key], {"card": "source", "corpus": TEXTS}.get(key)
-    return {**value, told: ""} if told and value else value
+    """What must not change; how a card says where its numbers are from may."""
+    value = manifest[key]
+    return {**value, "source": ""} if key == "card" and value else value

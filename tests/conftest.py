@@ -53,7 +53,10 @@ def spawn(request, monkeypatch):
 
 @pytest.fixture
 def forkserver(request, monkeypatch):
-    """Real processes, forked from one that has imported what a search needs."""
+    """Real processes, forked from one that has imported what a search needs.
+
+    That one finds the module by the working folder, which is the repository's.
+    """
     monkeypatch.syspath_prepend(request.config.rootpath)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.search.killed"])

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -19,6 +21,8 @@ from .killed import Death, search
 from .toys import learned, write_notes
 
 MARK = "HEADHUNT_KILLS"  # in the environment of what the searches start
+ROOT = Path(__file__).parents[2]
+MAIN = "from headhunt.search.cli import main; main()"
 TRIALS, EPOCHS = 16, 6
 GONE_SECONDS, RUN_SECONDS = 60, 240
 SPACE = """
@@ -43,36 +47,51 @@ class Lab:
     folder: Path
     encoder: str
     store: Callable[[str], str]  # of one study, so that each encodes the notes
-    processes: ForkServerContext
+    processes: ForkServerContext  # of those that are killed
 
-    def run(self, study: str, moment: str = "never", count: float = 0) -> int:
-        """A search of the study, new or continued; its status, negative where it was killed."""
-        resumes = self.read(study) is not None
+    def run(self, study: str) -> None:
+        """A search of the study, new or continued, to its end, as a user starts it."""
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *self._words(study)],
+            cwd=ROOT,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        wait_until_gone(self.folder, starting_too=False)
+
+    def kill(self, study: str, moment: str, count: float) -> bool:
+        """The same, killed at this moment; False where it ended before that came."""
+        said = self.folder / "said.txt"
+        said.write_text("")
         given = self.folder / f"given-{study}.txt"
+        words = (self._words(study), Death(moment, count), given, said, ROOT, self._environment())
+        process = self.processes.Process(target=search, args=words)
+        process.start()
+        process.join(RUN_SECONDS)
+        ended = process.exitcode
+        process.kill()
+        process.join()
+        wait_until_gone(self.folder, starting_too=False)
+        assert ended in (0, -signal.SIGKILL), said.read_text()
+        assert "Traceback" not in said.read_text()
+        return ended != 0
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, MARK: str(self.folder)}
+
+    def _words(self, study: str) -> list[str]:
         words = ["search", str(self.folder / "notes.csv"), "--study", study]
         words += ["--store", self.store(study), "--work", str(self.work(study))]
         words += ["--trials", str(TRIALS), "--slots", "2"]
-        if resumes:
-            words += ["--resume"]
-        else:
-            words += ["--space", f"{self.folder}/mine.py:mixed", "--backbone", self.encoder]
-            words += ["--max-epochs", str(EPOCHS), "--max-tokens", "32", "--no-rungs"]
-            words += ["--sampler", "random", "--card", "none", "--patience", "0"]
-        said = self.folder / "said.txt"
-        said.unlink(missing_ok=True)
-        environment = {**os.environ, MARK: str(self.folder)}
-        process = self.processes.Process(
-            target=search,
-            args=(words, Death(moment, count), given, said, Path(__file__).parents[2], environment),
-        )
-        process.start()
-        process.join(RUN_SECONDS)
-        if process.is_alive():
-            process.terminate()
-        assert process.exitcode in (0, -signal.SIGKILL), said.read_text()
-        assert "Traceback" not in said.read_text()
-        wait_until_gone(self.folder, starting_too=False)
-        return process.exitcode
+        if self.read(study) is not None:
+            return [*words, "--resume"]
+        words += ["--space", f"{self.folder}/mine.py:mixed", "--backbone", self.encoder]
+        words += ["--max-epochs", str(EPOCHS), "--max-tokens", "32", "--no-rungs"]
+        return [*words, "--sampler", "random", "--card", "none", "--patience", "0"]
 
     def read(self, study: str) -> list[Trial] | None:
         """The trials as they stand in the study; None where there is no study yet."""
@@ -141,12 +160,12 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
     Returns:
         How often it was killed; it may end before a late moment comes.
     """
-    assert lab.run("whole") == 0
+    lab.run("whole")
     whole = lab.read("whole") or []
     before: list[Trial] = []
     killed = 0
     for moment, count in moments:
-        killed += lab.run("lab", moment, count) == -signal.SIGKILL
+        killed += lab.kill("lab", moment, count)
         trials = lab.read("lab") or []
         ended = {t.number: t for t in before if t.state is not State.RUNNING}
         epochs = {t.number: len(t.reports) for t in before}
@@ -162,7 +181,7 @@ def survive(lab: Lab, moments: Iterable[tuple[str, float]]) -> int:
         if trials and sum(t.state is not State.RUNNING for t in trials) == TRIALS:
             break
 
-    assert lab.run("lab") == 0
+    lab.run("lab")
     wait_until_gone(lab.folder)
 
     trials = lab.read("lab") or []

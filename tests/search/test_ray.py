@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -523,20 +524,28 @@ def test_a_second_study_of_the_same_texts_finds_them_encoded(lab, encoder):
         "split": "notes.csv",
         "named": "others.csv",
     }
-    encoded, told = [], []
-    for study, file in files.items():
-        settings = {"space": "all", "backbones": (encoder,), "card": "none", "max_tokens": 32}
+    encoded, features, tokens, digests = [], [], [], set()
+    for (study, file), space in product(files.items(), ("heads", "finetune")):
+        settings = {"space": space, "backbones": (encoder,), "card": "none", "max_tokens": 32}
         seed = {"seed": 7} if study == "split" else {}
         prepared = prepare(
-            Request(notes=lab / file, study=study, store=lab / "store", given={**settings, **seed})
+            Request(
+                notes=lab / file,
+                study=f"{study}-{space}",
+                store=lab / "store",
+                given={**settings, **seed},
+            )
         )
         shared = run._encode(prepared, silent([], encoded, lambda _: None))
-        told.append((shared.materials.features, shared.materials.tokens, prepared.corpus))
+        features += shared.materials.features.values()
+        tokens += shared.materials.tokens.values()
+        digests.add(prepared.corpus.digest)
         prepared.study.close()
 
     assert [e.made for e in encoded] == [True, False, False, False]
-    assert [found[:2] for found in told] == [told[0][:2]] * 4
-    assert len({found[2].digest for found in told}) == 3
+    assert features == [features[0]] * 4
+    assert tokens == [tokens[0]] * 4
+    assert len(digests) == 3
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,6 +94,23 @@ def test_tokens_are_made_once_and_again_when_the_backbones_files_change(
     assert made() == first
     edit_json(backbone / "config.json", note="changed")
     assert made() != first
+
+
+def test_tokens_are_of_the_texts_whatever_their_labels(backbone, small_corpus, materials):
+    texts = small_corpus.texts
+    others = [
+        replace(small_corpus, labels=small_corpus.labels[::-1], digest="of others"),
+        replace(small_corpus, texts=("other", *texts[1:])),
+        replace(small_corpus, texts=texts[::-1]),
+    ]
+
+    own, relabelled, changed, turned = (
+        encode_backbone_tokens(corpus, str(backbone), materials.cache, max_tokens=LIMIT)
+        for corpus in (small_corpus, *others)
+    )
+
+    assert relabelled == own
+    assert len({own, changed, turned}) == 3
 
 
 def test_another_backbone_on_a_worker_ends_the_trial_and_says_so(backbone, small_corpus, materials):

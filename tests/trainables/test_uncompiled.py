@@ -38,9 +38,10 @@ def test_a_trial_imports_no_compiler(small_corpus, materials, spawn, kind):
     told = spawn.Queue()
     process = spawn.Process(target=run, args=(CONFIGS[kind], small_corpus, materials, told))
     process.start()
+    process.join(120)
 
-    assert told.get(timeout=120) == (State.COMPLETE, False)
-    process.join(60)
+    assert process.exitcode == 0
+    assert told.get(timeout=5) == (State.COMPLETE, False)
 
 
 DRAWS = """

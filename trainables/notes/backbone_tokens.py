@@ -36,7 +36,7 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
         "backbone": digest,
         "texts": corpus.texts_digest,
         "max_tokens": limit,
-        "version": 2,  # of the texts, not of the corpus
+        "version": 1,
     }
     name = f"ids-{cache_key(**made_of)}"
     return make_once(cache, name, fill, made_of=made_of, is_sound=Ragged.is_in)[0]

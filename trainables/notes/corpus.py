@@ -7,7 +7,7 @@ and cells in `reading.py`, what is said of the notes as a whole in `checks.py`, 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Corpus:
     def texts_digest(self) -> str:
         """sha256, 64 hexadecimal digits, of the texts alone, in order."""
         digest = hashlib.sha256(b"headhunt texts 1")
-        _add_column(digest, self.texts)
+        _add_column(digest.update, self.texts)
         return digest.hexdigest()
 
     def indices(self, part: Part) -> Array:
@@ -157,18 +157,18 @@ def _corpus(
 def _digest(notes: Notes, parts: Array) -> str:
     digest = hashlib.sha256(b"headhunt corpus 1")
     for column in (notes.texts, notes.labels, notes.patients):
-        _add_column(digest, column)
+        _add_column(digest.update, column)
     digest.update(parts.astype(np.int8).tobytes())
     return digest.hexdigest()
 
 
-def _add_column(digest: "hashlib._Hash", column: Sequence[str] | None) -> None:
+def _add_column(add: Callable[[bytes], None], column: Sequence[str] | None) -> None:
     """Every value goes in behind its length, so that no two corpora spell the same bytes."""
-    digest.update(b"absent" if column is None else len(column).to_bytes(8, "big"))
+    add(b"absent" if column is None else len(column).to_bytes(8, "big"))
     for value in column or ():
         encoded = value.encode()
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
+        add(len(encoded).to_bytes(8, "big"))
+        add(encoded)
 
 
 def _notes_of(table: Table) -> Notes:

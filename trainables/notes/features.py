@@ -151,7 +151,7 @@ def _made_of(corpus: Corpus, backbone: str, limit: int, precision: str) -> dict[
         "texts": corpus.texts_digest,
         "max_tokens": limit,
         "precision": precision,
-        "version": 3,  # 2: attention by plain matrix products; 3: of the texts, not of the corpus
+        "version": 2,  # 2: attention by plain matrix products
     }
 
 

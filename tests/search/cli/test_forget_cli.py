@@ -16,9 +16,10 @@ from headhunt.search.launch import prepare
 from headhunt.search.settings import Request
 from headhunt.search.study import Study
 from headhunt.spaces.record import JOURNAL_NAME, Outcome, State
-from headhunt.stores import SNAPSHOT, store_at
+from headhunt.stores import SNAPSHOT, confirmation_of, store_at
 from headhunt.trainables.assignment import Assignment, Materials, TrainingSettings
 from headhunt.trainables.notes.cache import CACHE_FOLDER, DONE, MADE_OF, cache_dir, make_once
+from headhunt.trainables.notes.corpus import read_corpus
 from headhunt.trainables.runner import run_trial
 from headhunt.trainables.training.states import Kind, Saved, StateFolder
 
@@ -142,7 +143,7 @@ def test_what_another_study_of_the_same_notes_needs_stays_until_that_is_forgotte
 
 def features_of(opened):
     """An entry of the cache, as an encoding of the study's notes leaves it."""
-    texts = opened.manifest["corpus"]["texts"]
+    texts = opened.manifest["texts"]
     made_of = {"texts": texts, "max_tokens": 32}
     make_once(cache_dir(opened.work), f"features-{texts[:8]}", lambda _: {}, made_of=made_of)
 
@@ -163,21 +164,53 @@ def test_features_stay_while_a_study_of_the_same_texts_needs_them(store, other):
     assert cached(store) == []
 
 
-def test_a_study_of_an_earlier_version_goes_on_and_is_forgotten_whole(store):
-    study = ended(store)
-    features_of(study)
-    old = {"corpus": study.manifest["corpus"]["digest"], "max_tokens": 32}
-    make_once(cache_dir(store), "features-old", lambda _: {}, made_of=old)
-    facts = {key: value for key, value in study.manifest["corpus"].items() if key != "texts"}
-    with closing(Study.open(store, "lab")) as opened:
-        opened.set_manifest(corpus=facts)
+def of_an_earlier_version(opened):
+    """Its record has no hash of its texts; the features of then are known by the whole corpus."""
+    made_of = {"corpus": opened.manifest["corpus"]["digest"], "backbone": "b", "max_tokens": 32}
+    make_once(cache_dir(opened.work), "features-old", lambda _: {}, made_of=made_of)
+    with closing(Study.open(opened.work, opened.name)) as again:
+        again._set_manifest({k: v for k, v in again.manifest.items() if k != "texts"})
+
+
+def go_on(store):
     prepared = trained(store, resume=True)
     forget.tell_needs(prepared.study, prepared.corpus, store.parent / "notes.csv")
     prepared.study.close()
 
+
+def take_away(store):
+    done = invoke("export", "lab", "-o", str(store.parent / "model"), "--notes", "notes.csv")
+    assert done.exit_code == 0, done.stderr
+
+
+def confirm(store):
+    with closing(Study.open(store, "lab")) as study:
+        manifest = {**study.manifest, "texts": read_corpus(store.parent / "notes.csv").texts_digest}
+    Study.create(store, confirmation_of("lab"), manifest).close()
+
+
+@pytest.mark.parametrize("use", [go_on, take_away, confirm])
+def test_a_study_of_an_earlier_version_that_is_used_again_is_forgotten_whole(store, use):
+    study = ended(store)
+    features_of(study)
+    of_an_earlier_version(study)
+    use(store)
+    features = next(name for name in cached(store) if name.startswith("features-"))
+
+    with FileLock(store / CACHE_FOLDER / f"{features}.lock"):
+        assert invoke("forget", "lab", "--yes").exit_code == 2
     assert invoke("forget", "lab", "--yes").exit_code == 0
 
     assert cached(store) == []
+
+
+def test_features_of_an_earlier_version_are_needed_by_none_of_this_one(store):
+    of_an_earlier_version(ended(store))
+    ended(store, "twin")
+
+    assert invoke("forget", "lab", "--yes").exit_code == 0
+
+    assert "features-old" not in cached(store)
 
 
 @pytest.mark.parametrize("change", [{"max_tokens": 16}, {"min_document_frequency": 2}])
@@ -208,12 +241,13 @@ def test_what_a_study_of_another_store_needs_in_the_same_work_folder_stays(store
     prepared = prepare(request)
     twin = prepared.study
     forget.tell_needs(twin, prepared.corpus, request.notes)
+    features_of(twin)
     twin.close()
 
     first = invoke("forget", "lab", "--yes")
 
-    assert "1 folders stay: another study needs them" in first.stderr
-    assert len(cached(store)) == 1
+    assert "2 folders stay: another study needs them" in first.stderr
+    assert len(cached(store)) == 2
     there = ("--store", str(tmp_path / "elsewhere"), "--work", str(store))
     assert invoke("forget", "twin", "--yes", *there).exit_code == 0
     assert cached(store) == []
