@@ -207,6 +207,8 @@ def test_a_study_of_an_earlier_version_that_is_used_again_is_forgotten_whole(sto
 def test_features_of_an_earlier_version_are_needed_by_none_of_this_one(store):
     of_an_earlier_version(ended(store))
     ended(store, "twin")
+    with closing(Study.open(store, "twin")) as twin:
+        twin.set_manifest(backbones={"one": "b"})
 
     assert invoke("forget", "lab", "--yes").exit_code == 0
 
