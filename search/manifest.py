@@ -19,7 +19,7 @@ from .plan import Budget
 from .settings import Request, Settings
 from .study import Study
 
-TEXTS = "texts"  # the hash of the texts alone, by which `forget` knows whose the features are
+TEXTS = "texts_digest"  # of the texts alone: by it `forget` knows whose the features are
 
 
 def manifest_of(

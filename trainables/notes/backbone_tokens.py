@@ -34,7 +34,7 @@ def encode_backbone_tokens(corpus: Corpus, backbone: str, cache: Path, *, max_to
 
     made_of: dict[str, KeyPart] = {
         "backbone": digest,
-        "texts": corpus.texts_digest,
+        "texts_digest": corpus.texts_digest,
         "max_tokens": limit,
         "version": 1,
     }

@@ -148,7 +148,7 @@ def find_features(
 def _made_of(corpus: Corpus, backbone: str, limit: int, precision: str) -> dict[str, KeyPart]:
     return {
         "backbone": backbone,
-        "texts": corpus.texts_digest,
+        "texts_digest": corpus.texts_digest,
         "max_tokens": limit,
         "precision": precision,
         "version": 2,  # 2: attention by plain matrix products

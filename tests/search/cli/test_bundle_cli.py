@@ -142,7 +142,8 @@ def test_what_is_left_out_of_the_manifest_is_told_by_name_and_nothing_else_is(la
     made = bundle("lab")
 
     assert set(made.fields) == {
-        *("host", "corpus.file", "space_file", "card.source", "card.element_rates"),
+        *("host", "corpus.file", "texts_digest"),
+        *("space_file", "card.source", "card.element_rates"),
         *(f"settings.{name}_column" for name in ("text", "label", "patient", "split")),
         *("settings.backbones", "settings.card", "settings.checkpoints"),
     }

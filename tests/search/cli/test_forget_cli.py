@@ -143,8 +143,8 @@ def test_what_another_study_of_the_same_notes_needs_stays_until_that_is_forgotte
 
 def features_of(opened):
     """An entry of the cache, as an encoding of the study's notes leaves it."""
-    texts = opened.manifest["texts"]
-    made_of = {"texts": texts, "max_tokens": 32}
+    texts = opened.manifest["texts_digest"]
+    made_of = {"texts_digest": texts, "max_tokens": 32}
     make_once(cache_dir(opened.work), f"features-{texts[:8]}", lambda _: {}, made_of=made_of)
 
 
@@ -169,7 +169,7 @@ def of_an_earlier_version(opened):
     made_of = {"corpus": opened.manifest["corpus"]["digest"], "backbone": "b", "max_tokens": 32}
     make_once(cache_dir(opened.work), "features-old", lambda _: {}, made_of=made_of)
     with closing(Study.open(opened.work, opened.name)) as again:
-        again._set_manifest({k: v for k, v in again.manifest.items() if k != "texts"})
+        again._set_manifest({k: v for k, v in again.manifest.items() if k != "texts_digest"})
 
 
 def go_on(store):
@@ -184,8 +184,9 @@ def take_away(store):
 
 
 def confirm(store):
+    digest = read_corpus(store.parent / "notes.csv").texts_digest
     with closing(Study.open(store, "lab")) as study:
-        manifest = {**study.manifest, "texts": read_corpus(store.parent / "notes.csv").texts_digest}
+        manifest = {**study.manifest, "texts_digest": digest}
     Study.create(store, confirmation_of("lab"), manifest).close()
 
 
