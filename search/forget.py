@@ -51,11 +51,12 @@ class Leftovers:
 def tell_needs(study: Study, corpus: Corpus, notes: Path) -> None:
     """Leave word of the encoded notes that the study needs, before any are made.
 
-    In its record too, where an earlier version made that.
-    And of the file of notes: it goes no further than this machine, where `notes_of` finds it.
+    And of the file of notes: it goes no further than this machine, where `notes_of` finds it. The
+    hash of the texts goes into the study's record as well, where an earlier version left it out.
 
     Raises:
         OSError: its folder cannot be written.
+        StoreError: its record cannot be.
     """
     tell_texts(study, corpus)
     manifest = study.manifest
