@@ -22,7 +22,7 @@ from headhunt.search.study import Study, Trial
 from headhunt.trainables.training.states import StateFolder
 
 from ..trainables.backbone_dirs import make_backbone
-from .toys import MIXED_SPACE, learned, write_notes
+from .toys import HEADHUNT, MIXED_SPACE, learned, write_notes
 
 EPOCHS = 6
 START_SECONDS, SEARCH_SECONDS = 60, 280
@@ -86,7 +86,7 @@ class Lab:
 
     def begin(self, *asked: str, study: str = "lab") -> "subprocess.Popen[str]":
         """A search from the driver's machine."""
-        words = [sys.executable, "-c", "from headhunt.search.cli import main; main()", "search"]
+        words = [*HEADHUNT, "search"]
         words += [str(self.folder / "notes.csv"), "--study", study]
         words += ["--store", str(self.store), "--backbone", str(self.encoder)]
         words += ["--max-epochs", str(EPOCHS), "--max-tokens", "32", "--patience", "0"]

@@ -74,7 +74,7 @@ def search(
         words: of the command line, without the program's name.
         death: when it comes.
         given: file where to note what is given to workers: a trial's number and known epochs.
-        errors: file for what it says on standard error.
+        errors: file for what it says on standard error; it is there.
         folder: where it runs.
         environment: of it, whole.
     """
@@ -82,8 +82,8 @@ def search(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for place, flags, stream in ((os.devnull, os.O_WRONLY, 1), (errors, os.O_WRONLY, 2)):
-        os.dup2(os.open(place, flags | os.O_CREAT), stream)
+    for place, stream in ((os.devnull, 1), (errors, 2)):
+        os.dup2(os.open(place, os.O_WRONLY), stream)
     _prepare(death, given)
     sys.argv = ["headhunt", *words]
     main()

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -18,11 +17,10 @@ from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
 from .killed import Death, search
-from .toys import learned, write_notes
+from .toys import HEADHUNT, learned, write_notes
 
 MARK = "HEADHUNT_KILLS"  # in the environment of what the searches start
 ROOT = Path(__file__).parents[2]
-MAIN = "from headhunt.search.cli import main; main()"
 TRIALS, EPOCHS = 16, 6
 GONE_SECONDS, RUN_SECONDS = 60, 240
 SPACE = """
@@ -52,7 +50,7 @@ class Lab:
     def run(self, study: str) -> None:
         """A search of the study, new or continued, to its end, as a user starts it."""
         done = subprocess.run(
-            [sys.executable, "-c", MAIN, *self._words(study)],
+            [*HEADHUNT, *self._words(study)],
             cwd=ROOT,
             env=self._environment(),
             capture_output=True,

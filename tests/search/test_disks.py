@@ -5,7 +5,6 @@ The disk is a small file system of its own in memory, which only root may make.
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from headhunt.spaces.record import State
 from headhunt.stores import store_at
 
 from ..trainables.backbone_dirs import make_backbone
-from .toys import MIXED_SPACE, learned, write_notes
+from .toys import HEADHUNT, MIXED_SPACE, learned, write_notes
 
 TRIALS, EPOCHS = 8, 3
 
@@ -77,7 +76,7 @@ def whole(lab):
 
 
 def words(lab: Path, store: Path) -> list[str]:
-    asked = [sys.executable, "-c", "from headhunt.search.cli import main; main()", "search"]
+    asked = [*HEADHUNT, "search"]
     asked += [str(lab / "notes.csv"), "--study", "lab", "--store", str(store)]
     if store_at(store).exists("lab"):
         return [*asked, "--resume"]

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from headhunt.stores import store_at
 
 from ..stores.server import PASSWORD
 from .test_ray import MEASURED, MINE, processes_under
-from .toys import write_notes
+from .toys import HEADHUNT, write_notes
 
 pytestmark = pytest.mark.proof
 
-HEADHUNT = (sys.executable, "-c", "from headhunt.search.cli import main; main()")
 CANARIES = (b"Xq7#canary", b"Xq7%23canary")
 
 

@@ -1,6 +1,7 @@
 """Small stand-ins that the search's tests share: reports, footprints, spaces, notes."""
 
 import csv
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from headhunt.spaces.catalogue import Space
 from headhunt.spaces.configs import Config, Optimisation, ScratchConfig
 from headhunt.spaces.record import EpochReport, Footprint, Outcome, Role, State
 
+HEADHUNT = (sys.executable, "-c", "from headhunt.search.cli import main; main()")
 MIB = 2**20
 MANIFEST = {"objective": ["f1"], "study": "lab"}
 # A file of a user's own space: heads and small Transformers in turn.
